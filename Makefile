@@ -1,0 +1,78 @@
+# Each target works as the first command after cloning: it makes what it needs in $(VENV) from a lock file.
+VENV ?= .venv
+PYTHON ?= python3
+TEST_WORKERS ?= 2
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+PY := $(VENV)/bin/python
+# The commands in dvc.yaml say `python`: here that is the one of $(VENV).
+IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
+
+export DVC_NO_ANALYTICS := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help repro test test-full bench lint graph study analysis lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+
+repro: $(VENV)/.installed-encode ## compute the whole study (reruns only what changed)
+	@$(PY) -m stages graph --check
+	@$(IN_VENV) python -m dvc repro
+
+test: $(VENV)/.installed-dev ## run the tests with reduced counts
+	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n $(TEST_WORKERS) --dist loadfile -rs
+
+test-full: $(VENV)/.installed-dev ## run every test with full counts
+	@$(IN_VENV) OMP_NUM_THREADS=1 BITLAKE_FULL=1 python -m pytest -n $(TEST_WORKERS) --dist loadfile -rs --timeout 1800
+
+bench: $(VENV)/.installed-dev ## run the benchmark suites, each to report/benchmarks/<suite>.json
+	@set -e; for suite in $(filter-out _%,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
+	    echo "bench: $$suite"; $(IN_VENV) python -m benchmarks.$$suite; \
+	done
+
+lint: $(VENV)/.installed-dev ## check style, formatting and types
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+graph: $(VENV)/.installed-analysis ## write the cells of params.yaml into dvc.yaml
+	@$(PY) -m stages graph
+
+study: $(VENV)/.installed-analysis ## write another study's cells into dvc.yaml: make study NAME=scifact
+	@test -n "$(NAME)" || { echo "make study: say which, as in make study NAME=scifact" >&2; exit 2; }
+	@$(PY) -m stages graph --study "$(NAME)"
+
+analysis: $(VENV)/.installed-analysis ## install what pulling and analysing need (no torch)
+	@echo "ready: $(PY)"
+
+lock: $(VENV)/.installed-dev ## rewrite requirements/*.txt from what the environment holds
+	@$(PY) requirements/lock.py
+
+clean: ## remove the environment, staging and caches (artifacts stay)
+	rm -rf .venv .bitlake .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A lock file includes the one before it: a stamp depends on all it installs, and installing it settles those before.
+analysis_chain := analysis
+encode_chain := encode analysis
+dev_chain := dev encode analysis
+$(VENV)/.installed-analysis: $(analysis_chain:%=requirements/%.txt)
+$(VENV)/.installed-encode: $(encode_chain:%=requirements/%.txt)
+$(VENV)/.installed-dev: $(dev_chain:%=requirements/%.txt)
+$(VENV)/.installed-%: | $(VENV)/.created
+	@echo "Installing requirements/$*.txt into $(VENV): some minutes the first time, seconds later."
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input -r requirements/$*.txt
+	@touch $($*_chain:%=$(VENV)/.installed-%)
+
+$(VENV)/.created:
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not on PATH; Bitlake needs Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "make: Bitlake needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -c 'import platform; print(platform.python_version())');" \
+	        "name another, as in make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
