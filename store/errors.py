@@ -1,0 +1,27 @@
+"""The one error tree, grouped by what the reader should do next.
+
+Every message is one line that names the field or the file and the remedy.
+"""
+
+
+class BitlakeError(Exception):
+    """Root of everything Bitlake raises on purpose."""
+
+
+class InvalidInput(BitlakeError, ValueError):
+    """Something the user wrote is wrong: mend the named field, file or line and run again."""
+
+
+class MissingArtifact(BitlakeError, FileNotFoundError):
+    """An artifact is not here: run the stage that makes it, or pull it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class DamagedArtifact(BitlakeError, ValueError):
+    """An artifact is here but is not what its schema promises: remove it and pull or recompute it."""
+
+
+class UnavailableResource(BitlakeError, RuntimeError):
+    """Something outside the lake (weights, a device, a server) cannot be reached: provide it and run again."""
