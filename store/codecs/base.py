@@ -1,0 +1,99 @@
+"""What every codec offers.
+
+A codec is a frozen dataclass whose fields are its settings. `fit` turns a sample of documents into named
+arrays, which the lake stores; `encode` and `decode` work from those arrays alone, so a code never depends on
+what else was encoded with it. A new codec is one new file with a class of this shape and a test class that
+inherits the contract suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.errors import InvalidInput
+
+State: TypeAlias = Mapping[str, NDArray[Any]]
+"""What fitting found, as named arrays. Empty for a codec that needs no fitting."""
+
+Floats: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
+
+Scoring: TypeAlias = Literal["hamming", "inner-product"]
+"""How a query meets a document: Hamming distance of codes, or inner product with the decoded document."""
+
+
+class Codec(Protocol):
+    """A compressed representation of vectors."""
+
+    @property
+    def name(self) -> str:
+        """The codec's label in the lake and in every table."""
+
+    @property
+    def variant(self) -> str:
+        """The label of this form of the codec; empty where there is one form only."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """How its documents are compared with queries."""
+
+    def fit(self, sample: Floats) -> State:
+        """The state learned from (documents, dimension) vectors, a function of them and of the settings."""
+
+    def encode(self, state: State, vectors: Floats) -> NDArray[Any]:
+        """Codes, one row a vector: a function of the state and of that row alone.
+
+        Raises InvalidInput for vectors that are not finite or not of the state's dimension.
+        """
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        """Exact size of one code in bytes, side information included, shared state not."""
+
+
+class Decodable(Codec, Protocol):
+    """A codec whose codes stand for vectors, scored by inner product."""
+
+    def decode(self, state: State, codes: NDArray[Any]) -> NDArray[np.float32]:
+        """The (documents, dimension) float32 vectors that the codes stand for."""
+
+
+def state_bytes(state: State) -> int:
+    """Size in bytes of what all codes of one cell share."""
+    return sum(array.nbytes for array in state.values())
+
+
+def check_vectors(vectors: NDArray[Any], dimension: int | None = None) -> None:
+    """Refuse anything but finite (rows, dimension) float16 or float32 vectors, naming the first bad row."""
+    if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32) or vectors.shape[1] == 0:
+        raise InvalidInput(
+            f"vectors have shape {vectors.shape} and dtype {vectors.dtype}: "
+            "give (rows, dimension) in float16 or float32"
+        )
+    if dimension is not None and vectors.shape[1] != dimension:
+        raise InvalidInput(
+            f"vectors have dimension {vectors.shape[1]} but the codec was fitted on {dimension}: "
+            "use vectors of the model it was fitted on"
+        )
+    for rows in row_blocks(len(vectors), vectors.shape[1]):
+        finite = np.isfinite(vectors[rows]).all(axis=1)
+        if not finite.all():
+            row = rows.start + int(np.argmin(finite))
+            raise InvalidInput(f"vectors row {row} holds NaN or infinity: remove or recompute it")
+
+
+def check_codes(codes: NDArray[Any], width: int, dtype: type[np.generic]) -> None:
+    """Refuse anything but (rows, width) codes of the codec's dtype."""
+    if codes.ndim != 2 or codes.shape[1] != width or codes.dtype != dtype:
+        raise InvalidInput(
+            f"codes have shape {codes.shape} and dtype {codes.dtype}: "
+            f"give (rows, {width}) in {np.dtype(dtype).name}, as this codec encodes"
+        )
+
+
+def row_blocks(rows: int, width: int) -> list[slice]:
+    """Slices that cut `rows` rows of `width` elements into blocks of about a million elements."""
+    step = max(1, (1 << 20) // width)
+    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]

@@ -1,0 +1,144 @@
+"""Product quantisation (Jégou, Douze & Schmid 2011): each part of a vector becomes a centroid's index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from store.codecs.base import Floats, Scoring, State, check_codes, check_vectors, row_blocks
+from store.errors import InvalidInput
+from store.summation import float32_error_share, sum_rows
+
+CENTROIDS = 256
+POINTS_PER_CENTROID = 39
+"""Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
+
+_LARGEST = 1e37  # above it a float32 product may overflow
+
+
+def undertrained(documents: int) -> bool:
+    """Whether codebooks trained on so many documents carry the flag "PQ under-trained"."""
+    return documents < POINTS_PER_CENTROID * CENTROIDS
+
+
+@dataclass(frozen=True)
+class PQCodec:
+    """Product quantisation with one byte for each of `code_bytes` equal parts of the vector.
+
+    code_bytes: number of parts and bytes per vector; must divide the dimension. seed: of the k-means.
+    iterations: of the k-means.
+
+    Codebooks are trained by Faiss on L2. Encoding is not Faiss's: for parts of 16 and more dimensions its
+    `compute_codes` takes distances from a matrix product whose rounding depends on how many vectors are
+    encoded together, and so do the codes of vectors about half-way between two centroids. Here a part becomes
+    the centroid of least float64 distance, summed in a fixed order, and of equal ones the first: a function
+    of the codebooks and of the vector alone, on every machine.
+    """
+
+    code_bytes: int
+    seed: int
+    iterations: int
+
+    name: ClassVar[str] = "pq"
+    variant: ClassVar[str] = ""
+    scoring: ClassVar[Scoring] = "inner-product"
+
+    def __post_init__(self) -> None:
+        for field, least in (("code_bytes", 1), ("seed", 0), ("iterations", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise InvalidInput(f"{field} is {value}: give at least {least}")
+
+    def fit(self, sample: Floats) -> State:
+        """`codebooks` (code_bytes, 256, dimension / code_bytes) float32.
+
+        Raises InvalidInput when the dimension is not a multiple of `code_bytes` and for fewer than 256
+        documents. The same sample gives the same codebooks on one machine; another machine may round
+        differently.
+        """
+        check_vectors(sample)
+        documents, dimension = sample.shape
+        if dimension % self.code_bytes:
+            raise InvalidInput(
+                f"code_bytes is {self.code_bytes}: choose a divisor of the dimension {dimension}"
+            )
+        if documents < CENTROIDS:
+            raise InvalidInput(
+                f"PQ is fitted on {documents} documents, fewer documents than PQ's {CENTROIDS} centroids: "
+                "add documents or leave PQ out"
+            )
+        quantizer = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
+        quantizer.cp.seed = self.seed
+        quantizer.cp.niter = self.iterations
+        quantizer.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
+        quantizer.cp.max_points_per_centroid = documents  # no second sampling
+        quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
+        centroids = faiss.vector_to_array(quantizer.centroids)
+        return {"codebooks": centroids.reshape(self.code_bytes, CENTROIDS, dimension // self.code_bytes)}
+
+    def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
+        """(documents, code_bytes) uint8."""
+        codebooks = state["codebooks"]
+        parts, centroids, width = codebooks.shape
+        check_vectors(vectors, parts * width)
+        codes = np.empty((len(vectors), parts), dtype=np.uint8)
+        for rows in row_blocks(len(vectors), max(centroids, parts * width)):
+            block = vectors[rows].astype(np.float32)
+            for part, codebook in enumerate(codebooks):
+                codes[rows, part] = nearest(block[:, part * width : (part + 1) * width], codebook)
+        return codes
+
+    def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(documents, dimension) float32: the centroids side by side."""
+        codebooks = state["codebooks"]
+        parts, _, width = codebooks.shape
+        check_codes(codes, parts, np.uint8)
+        vectors = np.empty((len(codes), parts * width), dtype=np.float32)
+        for part, codebook in enumerate(codebooks):
+            vectors[:, part * width : (part + 1) * width] = codebook[codes[:, part]]
+        return vectors
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        return self.code_bytes
+
+
+def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Index of the centroid of least Euclidean distance, in float64, to each row; of equal ones the first.
+
+    vectors: (rows, width) float32. centroids: (centroids, width) float32.
+
+    The centroid of least distance has the greatest x c - |c|^2 / 2, which one float32 matrix product gives
+    for all. Where its error bound leaves more than one centroid, their distances are computed in float64,
+    summed in a fixed order.
+    """
+    width = vectors.shape[1]
+    squares = np.square(centroids, dtype=np.float64).sum(axis=1)
+    extended = np.concatenate([vectors, np.ones((len(vectors), 1), dtype=np.float32)], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        constants = (squares / -2).astype(np.float32)
+        products = extended @ np.concatenate([centroids, constants[:, None]], axis=1).T
+
+    lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
+    longest = float(np.sqrt(squares.max()))
+    # Roundings: one a term, that of |c|^2 / 2 to float32, and those of the bound itself. The second summand
+    # covers the float64 distances that decide in the end, the last one products that underflow.
+    bounds = float32_error_share(width + 4) * longest * (lengths + longest / 2)
+    bounds += 2.0**-48 * (lengths + longest) ** 2 + (width + 1) * 2.0**-125
+    with np.errstate(over="ignore", invalid="ignore"):
+        floor = np.nextafter((products.max(axis=1) - 2 * bounds).astype(np.float32), np.float32(-np.inf))
+    near = products >= floor[:, None]
+    near[(lengths + longest) * longest > _LARGEST] = True
+
+    codes: NDArray[np.intp] = near.argmax(axis=1)
+    doubtful = np.flatnonzero(np.count_nonzero(near, axis=1) > 1)
+    for some in row_blocks(len(doubtful), near.shape[1] * width):
+        row, candidate = np.nonzero(near[doubtful[some]])
+        difference = vectors[doubtful[some][row]].astype(np.float64) - centroids[candidate]
+        distances = np.full((some.stop - some.start, near.shape[1]), np.inf)
+        distances[row, candidate] = sum_rows(np.square(difference, out=difference))
+        codes[doubtful[some]] = distances.argmin(axis=1)
+    return codes
