@@ -1,0 +1,278 @@
+"""Reading the lake through xarray: lazy, labelled, checked.
+
+`open_lake` is what notebooks use. Every array stays on disk until it is indexed; for parallel or larger than
+memory work call ``.chunk()`` with chunks that are multiples of the shards (``variable.encoding["shards"]``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.embeddings import EMBEDDINGS
+from store.artifacts.geometry import GEOMETRY
+from store.artifacts.judgements import JUDGEMENTS
+from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
+from store.artifacts.quality import QUALITY
+from store.artifacts.quantized_codes import QUANTIZED_CODES
+from store.artifacts.results import RESULTS
+from store.errors import InvalidInput, MissingArtifact
+from store.layout import LAKE, Layout
+from store.leaf import MANIFEST, Leaf, open_leaf
+from store.schema import Schema
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_ALL = (
+    JUDGEMENTS,
+    EMBEDDINGS,
+    BINARY_CODES,
+    QUANTIZED_CODES,
+    EXACT_NEIGHBOURS,
+    BINARY_NEIGHBOURS,
+    QUANTIZED_NEIGHBOURS,
+    GEOMETRY,
+    QUALITY,
+    RESULTS,
+)
+SCHEMAS: Mapping[str, Schema] = {schema.artifact: schema for schema in _ALL}
+"""Every artifact of the lake by name."""
+
+Keys = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All leaves of an artifact, or of several that answer the same question (codes, neighbours).
+
+    ``sel`` with every key gives one lazy ``xarray.Dataset``; with fewer, or where a leaf holds groups, a
+    ``xarray.DataTree``.
+    """
+
+    layout: Layout
+    schemas: tuple[Schema, ...]
+    decorate: Callable[[Layout, Keys, xr.Dataset], xr.Dataset] | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a leaf is kept by."""
+        return self.schemas[0].keys
+
+    def cells(self) -> list[Keys]:
+        """Keys of the leaves that are here, sorted."""
+        found = {
+            tuple(path.relative_to(self.layout.lake / schema.artifact).parts[:-1])
+            for schema in self.schemas
+            for path in (self.layout.lake / schema.artifact).glob(
+                "/".join(["*"] * len(self.keys) + ["zarr.json"])
+            )
+        }
+        return [dict(zip(self.keys, values, strict=True)) for values in sorted(found)]
+
+    def sel(self, **labels: Any) -> Any:
+        """Select by key and, within a cell, by ``codec``, ``bits`` and ``seed`` where the artifact has them.
+
+        Raises `InvalidInput` for a label that nothing carries and `MissingArtifact` for a cell that is not here.
+        """
+        import xarray as xr
+
+        keys = {name: labels.pop(name) for name in self.keys if name in labels}
+        cells = [cell for cell in self.cells() if all(cell[name] == value for name, value in keys.items())]
+        if not cells:
+            here = ", ".join("/".join(cell.values()) for cell in self.cells()) or "nothing"
+            raise MissingArtifact(f"{self.schemas[0].artifact}: no leaf for {keys}; here: {here}")
+        if len(keys) == len(self.keys):
+            return self._cell(cells[0], labels)
+        branches = {"/".join(cell.values()): self._cell(cell, labels) for cell in cells}
+        nodes: dict[str, Any] = {}
+        for path, found in branches.items():
+            if isinstance(found, xr.Dataset):
+                nodes[path] = found
+            else:
+                nodes.update(
+                    {f"{path}{node.path}": node.to_dataset() for node in found.subtree if node.has_data}
+                )
+        return xr.DataTree.from_dict(nodes)
+
+    def _cell(self, keys: Keys, labels: dict[str, Any]) -> Any:
+        import xarray as xr
+
+        groups = {name: data for leaf in self._leaves(keys) for name, data in _datasets(leaf).items()}
+        if set(groups) == {""}:
+            data = groups[""] if self.decorate is None else self.decorate(self.layout, keys, groups[""])
+            return _select(data, labels)
+        if "codec" in labels:
+            return _select_code(groups, labels)
+        _refuse(labels, "codec")
+        return xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
+
+    def _leaves(self, keys: Keys) -> Iterator[Leaf]:
+        found = False
+        for schema in self.schemas:
+            path = self.layout.leaf(schema.artifact, keys)
+            if path.exists():
+                found = True
+                yield open_leaf(path, schema)
+        if not found:
+            raise MissingArtifact(
+                f"{self.schemas[0].artifact}: {keys} is not here; run `dvc pull` or `dvc repro`"
+            )
+
+
+@dataclass(frozen=True)
+class Neighbours(Collection):
+    """What every search of a cell found, exact, binary and quantised side by side."""
+
+    def _cell(self, keys: Keys, labels: dict[str, Any]) -> Any:
+        import xarray as xr
+
+        parts = []
+        for leaf in self._leaves(keys):
+            data = _datasets(leaf)[""].drop_dims([name for name in ("k", "judgement") if name in _dims(leaf)])
+            # One word for both, since lower distances and higher inner products both mean nearer.
+            parts.append(
+                data.rename({"distances": "scores"}).astype({"scores": "f8"}) if "distances" in data else data
+            )
+        return _select(xr.concat(parts, dim="configuration", combine_attrs="override"), labels)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The artifacts of a project by the question they answer."""
+
+    layout: Layout
+
+    def _collection(self, *schemas: Schema) -> Collection:
+        return Collection(self.layout, schemas)
+
+    @property
+    def embeddings(self) -> Collection:
+        """Vectors: ``documents (document, dimension)`` and ``queries (query, dimension)``, with their ids."""
+        return Collection(self.layout, (EMBEDDINGS,), _with_ids)
+
+    @property
+    def judgements(self) -> Collection:
+        """Ids and relevance judgements of a dataset."""
+        return self._collection(JUDGEMENTS)
+
+    @property
+    def codes(self) -> Collection:
+        """Binary and quantised codes; ``sel(codec="phase1", bits=256, seed=0)`` slices the packed prefix."""
+        return self._collection(BINARY_CODES, QUANTIZED_CODES)
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours."""
+        return Neighbours(self.layout, (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS))
+
+    @property
+    def geometry(self) -> Collection:
+        """Geometry of a cell over ``measure``."""
+        return self._collection(GEOMETRY)
+
+    @property
+    def quality(self) -> Collection:
+        """Per-query quality over ``(configuration, metric, k, query)``."""
+        return self._collection(QUALITY)
+
+    @property
+    def results(self) -> xr.Dataset:
+        """The cube of a study over ``(model, dataset, codec, bits, metric, k)``."""
+        return _datasets(open_leaf(self.layout.leaf(RESULTS.artifact, {}), RESULTS))[""]
+
+
+def open_lake(repo: str | Path = ".") -> Lake:
+    """The lake of the project at ``repo``; raises `MissingArtifact` where there is none."""
+    layout = Layout(Path(repo))
+    if not (layout.lake / "zarr.json").is_file():
+        raise MissingArtifact(
+            f"{repo}: no {LAKE} here; give the root of a project, then run `dvc pull` or `make repro`"
+        )
+    return Lake(layout)
+
+
+def _datasets(leaf: Leaf) -> dict[str, xr.Dataset]:
+    """The lazy Datasets of a leaf by group, ``""`` for its root."""
+    import xarray as xr
+
+    found = {}
+    for group in leaf.groups() or ("",):
+        data = xr.open_zarr(leaf.path, group=group or None, consolidated=False, chunks=None, zarr_format=3)
+        data.attrs.pop(MANIFEST, None)
+        prefix = f"{group}/" if group else ""
+        found[group] = data.set_coords(
+            [str(name) for name in data.data_vars if leaf.schema.field_of(f"{prefix}{name}").coordinate]
+        )
+    return found
+
+
+def _dims(leaf: Leaf) -> set[str]:
+    return {name for path in leaf.paths for name in leaf.schema.field_of(path).dims}
+
+
+def _with_ids(layout: Layout, keys: Keys, data: xr.Dataset) -> xr.Dataset:
+    path = layout.leaf(JUDGEMENTS.artifact, {"dataset": keys["dataset"]})
+    if not path.exists():
+        return data
+    ids = _datasets(open_leaf(path, JUDGEMENTS))[""]
+    return data.assign_coords({name: ids[name] for name in ("document_id", "query_id")})
+
+
+def _refuse(labels: Mapping[str, Any], missing: str) -> None:
+    if labels:
+        raise InvalidInput(f"sel: {', '.join(labels)} can only be given together with {missing}")
+
+
+def _select_code(groups: Mapping[str, xr.Dataset], labels: dict[str, Any]) -> xr.Dataset:
+    """The codes of one codec, and of one length and seed if given."""
+    codec, bits = labels.pop("codec"), labels.pop("bits", None)
+    candidates = {
+        name: data for name, data in groups.items() if name == codec or name.rpartition("-")[0] == codec
+    }
+    if not candidates:
+        raise InvalidInput(f"sel: codec {codec!r} is not here; there are {', '.join(sorted(groups))}")
+    if codec in candidates and "bits" in candidates[codec].attrs:
+        data = candidates[codec]
+        if bits is not None:
+            stored = 8 * data.sizes["byte"]
+            if bits % 8 or not 0 < bits <= stored:
+                raise InvalidInput(f"sel: bits {bits} is not a multiple of 8 up to the {stored} stored")
+            data = data.isel(byte=slice(0, bits // 8))
+    else:
+        lengths = {8 * data.sizes["byte"]: data for data in candidates.values()}
+        if bits is None and len(lengths) == 1:
+            bits = next(iter(lengths))
+        if bits not in lengths:
+            raise InvalidInput(f"sel: bits {bits} is not stored for {codec}; there are {sorted(lengths)}")
+        data = lengths[bits]
+    return _select(data, labels)
+
+
+def _select(data: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:
+    """Select by dimension coordinates and by the columns of a ``configuration`` dimension."""
+    for name, value in labels.items():
+        if name in data.dims:
+            try:
+                data = data.sel({name: value})
+            except KeyError:
+                raise InvalidInput(
+                    f"sel: {name} {value!r} is not here; there are {data[name].values.tolist()}"
+                ) from None
+        elif name in data.coords and data[name].dims == ("configuration",):
+            chosen = np.flatnonzero(data[name].values == value)
+            if not len(chosen):
+                raise InvalidInput(
+                    f"sel: {name} {value!r} is not here; there are {sorted(set(data[name].values))}"
+                )
+            data = data.isel(configuration=chosen)
+        else:
+            raise InvalidInput(f"sel: {name!r} is neither a key nor a coordinate of this artifact")
+    if data.sizes.get("configuration") == 1 and labels:
+        data = data.isel(configuration=0)
+    return data

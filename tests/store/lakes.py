@@ -1,0 +1,32 @@
+"""Small artifacts for tests of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from store.artifacts.embeddings import EMBEDDINGS
+from store.commit import LeafWriter, commit_leaf
+from store.layout import Layout
+
+CELL = {"model": "m", "dataset": "d"}
+
+
+def vectors(rows: int, dimension: int = 16, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float16]]:
+    """Seeded unit vectors in float16."""
+    drawn = np.random.RandomState(seed).standard_normal((rows, dimension))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
+
+
+def describe_embeddings(leaf: LeafWriter) -> None:
+    """The attributes that an embeddings leaf must have."""
+    leaf.describe(**CELL, corpus_digest="0" * 64, encoder={"name": "tiny"}, storage={})
+
+
+def commit_embeddings(layout: Layout, rows: int = 100, seed: int = 0, queries: int = 10) -> None:
+    """A complete embeddings leaf."""
+    with commit_leaf(layout, EMBEDDINGS, CELL) as leaf:
+        leaf.write("documents", vectors(rows, seed=seed))
+        leaf.write("queries", vectors(queries, seed=seed + 1))
+        describe_embeddings(leaf)
