@@ -1,0 +1,201 @@
+"""The corpus: documents, queries and judgements of one dataset, in row order.
+
+Rows are a seeded permutation of the sorted document ids: ties go to the smaller row, so the order of rows
+must know nothing of judgements (nor of a file in which the judged documents may stand first).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.errors import DamagedArtifact, MissingArtifact
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+DOCUMENTS_FILE = "documents.parquet"
+QUERIES_FILE = "queries.parquet"
+_ROW_GROUP = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Judgements:
+    """Judged pairs, one row a pair, sorted by (query, document).
+
+    ``query`` and ``document`` are row numbers, int32 (judgement,); ``relevance`` int32 (judgement,): above 0
+    is relevant, 0 and below is judged not relevant.
+    """
+
+    query: NDArray[np.int32]
+    document: NDArray[np.int32]
+    relevance: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """One dataset in row order: row i of ids and texts is one document; queries alike.
+
+    ``self_row`` int32 (query,): the row of the document to leave out of the query's results because it is the
+    query itself, -1 for none. ``counts`` says how the corpus came about, for printing.
+    """
+
+    document_ids: Sequence[str]
+    document_texts: Sequence[str]
+    query_ids: Sequence[str]
+    query_texts: Sequence[str]
+    judgements: Judgements
+    self_row: NDArray[np.int32]
+    counts: Mapping[str, int]
+
+    @classmethod
+    def build(
+        cls,
+        documents: Mapping[str, str],
+        queries: Mapping[str, str],
+        judgements: Mapping[tuple[str, str], int],
+        *,
+        row_seed: int,
+        exclude_self: bool,
+        counts: Mapping[str, int] | None = None,
+    ) -> Corpus:
+        """Bring texts by id and relevance by (query id, document id) into row order, drawn by ``row_seed``.
+
+        Queries without a judgement above 0 are left out with their judgements; the others are sorted by id.
+        Every judged id must be among the documents and queries.
+        """
+        sorted_ids = sorted(documents)
+        document_ids = [sorted_ids[i] for i in np.random.RandomState(row_seed).permutation(len(sorted_ids))]
+        document_row = {name: row for row, name in enumerate(document_ids)}
+        query_ids = sorted({query for (query, _), relevance in judgements.items() if relevance > 0})
+        query_row = {name: row for row, name in enumerate(query_ids)}
+        rows = sorted(
+            (query_row[query], document_row[document], relevance)
+            for (query, document), relevance in judgements.items()
+            if query in query_row
+        )
+        columns = np.array(rows, dtype=np.int32).reshape(-1, 3).T.copy()
+        columns.setflags(write=False)
+        self_row = np.array(
+            [document_row.get(q, -1) if exclude_self else -1 for q in query_ids], dtype=np.int32
+        )
+        self_row.setflags(write=False)
+        answers = {document for _, document, relevance in rows if relevance > 0}
+        return cls(
+            document_ids=document_ids,
+            document_texts=[documents[name] for name in document_ids],
+            query_ids=query_ids,
+            query_texts=[queries[name] for name in query_ids],
+            judgements=Judgements(*columns),
+            self_row=self_row,
+            counts={
+                **(counts or {}),
+                "documents": len(document_ids),
+                "queries": len(query_ids),
+                "judgements": len(rows),
+                "distractors": len(document_ids) - len(answers),
+            },
+        )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over ids, texts and judgements in row order.
+
+        Each text is preceded by its length in bytes, so that no two corpora serialise alike.
+        """
+        sha = hashlib.sha256()
+
+        def add(content: bytes) -> None:
+            sha.update(len(content).to_bytes(8, "little"))
+            sha.update(content)
+
+        for texts in (self.document_ids, self.document_texts, self.query_ids, self.query_texts):
+            sha.update(len(texts).to_bytes(8, "little"))
+            for text in texts:
+                add(text.encode("utf-8"))
+        for column in (self.judgements.query, self.judgements.document, self.judgements.relevance):
+            add(column.astype("<i4").tobytes())
+        return sha.hexdigest()
+
+    def write_texts(self, folder: Path) -> None:
+        """Write ``documents.parquet`` and ``queries.parquet`` (columns id, text) into ``folder``.
+
+        The same corpus gives the same bytes for one version of pyarrow, whose name is in the footer.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_parquet(folder / DOCUMENTS_FILE, self.document_ids, self.document_texts)
+        _write_parquet(folder / QUERIES_FILE, self.query_ids, self.query_texts)
+
+
+def iter_texts(path: Path, batch: int) -> Iterator[list[str]]:
+    """The texts of a file of ``write_texts`` in row order, ``batch`` at a time (the last may be shorter).
+
+    Memory is bounded by one row group (1,024 texts) and one batch, not by the file.
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    file = _open_parquet(path)
+    try:
+        for part in file.iter_batches(batch_size=batch, columns=["text"], use_threads=False):
+            yield part.column(0).to_pylist()
+    except OSError as error:
+        raise _damaged(path) from error
+    finally:
+        file.close()
+
+
+def read_texts(path: Path) -> list[str]:
+    """All texts of a file of ``write_texts``, in row order."""
+    return [text for texts in iter_texts(path, _ROW_GROUP) for text in texts]
+
+
+def _write_parquet(path: Path, ids: Sequence[str], texts: Sequence[str]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)]
+    )
+    with pq.ParquetWriter(
+        path,
+        schema,
+        version="2.6",
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+    ) as writer:
+        for start in range(0, len(ids), _ROW_GROUP):
+            rows = slice(start, start + _ROW_GROUP)
+            table = pa.table({"id": list(ids[rows]), "text": list(texts[rows])}, schema=schema)
+            writer.write_table(table, row_group_size=_ROW_GROUP)
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise MissingArtifact(f"{path}: the texts are not here; run the corpus stage of this dataset")
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, ValueError) as error:
+        raise _damaged(path) from error
+    if file.schema_arrow.names != ["id", "text"]:
+        file.close()
+        raise _damaged(path)
+    return file
+
+
+def _damaged(path: Path) -> DamagedArtifact:
+    return DamagedArtifact(f"{path}: not a readable file of texts; remove it and run the corpus stage again")

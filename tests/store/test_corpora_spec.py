@@ -1,0 +1,69 @@
+"""Dataset entries of ``params.yaml``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from store.corpora.spec import ApiDocs, Beir, DatasetSpec
+
+API_DOCS: dict[str, Any] = {
+    "source": "api-docs",
+    "packages": ["numpy", "pandas"],
+    "max_documents": 1500,
+    "max_queries": 1000,
+    "min_words": 30,
+    "seed": 0,
+    "exclude_self": False,
+}
+BEIR: dict[str, Any] = {"source": "beir", "path": "scifact", "split": "test", "exclude_self": False}
+ENTRY: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
+
+
+def test_the_source_decides_the_type() -> None:
+    api_docs, beir = ENTRY.validate_python(API_DOCS), ENTRY.validate_python(BEIR)
+    assert isinstance(api_docs, ApiDocs)
+    assert api_docs.packages == ("numpy", "pandas")
+    assert isinstance(beir, Beir)
+    assert beir.model_dump() == BEIR
+
+
+def test_entries_are_frozen() -> None:
+    entry = ENTRY.validate_python(BEIR)
+    with pytest.raises(ValidationError, match="frozen"):
+        entry.exclude_self = True
+
+
+@pytest.mark.parametrize("entry", [API_DOCS, BEIR], ids=["api-docs", "beir"])
+def test_every_key_is_required(entry: dict[str, Any]) -> None:
+    for key in entry:
+        with pytest.raises(ValidationError) as caught:
+            ENTRY.validate_python({k: v for k, v in entry.items() if k != key})
+        (problem,) = caught.value.errors()
+        assert problem["type"] == ("union_tag_not_found" if key == "source" else "missing")
+
+
+@pytest.mark.parametrize(
+    ("entry", "change", "message"),
+    [
+        (BEIR, {"spllit": "test"}, "Extra inputs are not permitted"),
+        (BEIR, {"source": "hub"}, "expected tags: 'api-docs', 'beir'"),
+        (BEIR, {"path": ""}, "at least 1 character"),
+        (BEIR, {"split": "../test"}, "should match pattern"),
+        (BEIR, {"exclude_self": "no"}, "valid boolean"),
+        (API_DOCS, {"packages": []}, "at least 1 item"),
+        (API_DOCS, {"packages": ["numpy", 1]}, "valid string"),
+        (API_DOCS, {"packages": ["scikit-learn"]}, "'scikit-learn' is not an import name"),
+        (API_DOCS, {"packages": ["numpy", "numpy"]}, "listed twice"),
+        (API_DOCS, {"max_documents": 0}, "greater than or equal to 1"),
+        (API_DOCS, {"max_queries": 0}, "greater than or equal to 1"),
+        (API_DOCS, {"min_words": True}, "valid integer"),
+        (API_DOCS, {"seed": -1}, "greater than or equal to 0"),
+        (API_DOCS, {"seed": 2**32}, "less than or equal to 4294967295"),
+    ],
+)
+def test_a_wrong_value_is_refused(entry: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ENTRY.validate_python(entry | change)
