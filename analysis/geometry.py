@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class GeometrySettings:
     outlier_cut: standard deviations across dimensions beyond which a dimension is an outlier.
     projections: Gaussian directions for the sign margins. margin_near: margins below it count as near zero.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a misspelt key is refused
 
     sample: int
     query_sample: int

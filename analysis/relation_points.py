@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 from functools import cached_property
 
 import numpy as np
@@ -103,6 +104,8 @@ class RelationSettings:
     bootstrap_weights: "rademacher" or "webb". penalties: positive, shared by ridge and lasso, per point and
     per standardised unit. confidence: of every interval, in (0, 1). Raises InvalidInput on anything else.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # a misspelt key is refused
 
     permutations: int
     bootstrap_draws: int

@@ -135,10 +135,11 @@ class Neighbours(Collection):
         parts = []
         for leaf in self._leaves(keys):
             data = _datasets(leaf)[""].drop_dims([name for name in ("k", "judgement") if name in _dims(leaf)])
-            # One word for both, since lower distances and higher inner products both mean nearer.
-            parts.append(
-                data.rename({"distances": "scores"}).astype({"scores": "f8"}) if "distances" in data else data
-            )
+            if "distances" in data:
+                # One word for both: a smaller distance and a larger inner product mean nearer.
+                data = data.rename(distances="scores")
+                data["scores"] = data["scores"].astype("f8")
+            parts.append(data)
         return _select(xr.concat(parts, dim="configuration", combine_attrs="override"), labels)
 
 

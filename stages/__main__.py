@@ -1,0 +1,70 @@
+"""``python -m stages NAME [--model LABEL] [--dataset LABEL]``: run one stage, or ``graph``.
+
+Parameters and graph are checked as a whole first. An error that Bitlake raises on purpose is one line on the
+standard error stream and exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from stages import graph, params
+from stages.stage import DATASET, MODEL, Run
+from store.errors import BitlakeError, InvalidInput
+from store.layout import Layout
+
+
+def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
+    """Run the stage that the arguments name; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
+    commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
+    known = params.stages()
+    for stage in known.values():
+        command = commands.add_parser(stage.name)
+        for key in stage.per:
+            command.add_argument(f"--{key}", required=True, metavar="LABEL")
+        command.add_argument("--check", action="store_true", help="parse, check and open inputs, then stop")
+    command = commands.add_parser("graph", help="write dvc.yaml from params.yaml")
+    command.add_argument("--check", action="store_true", help="only say whether they agree")
+    command.add_argument("--study", metavar="NAME", help="write params.yaml for a named study first")
+    chosen = parser.parse_args(arguments)
+    root = Path.cwd() if root is None else root
+    try:
+        if chosen.name == "graph":
+            graph.run(root, only_check=chosen.check, study=chosen.study)
+        else:
+            _run_stage(root, chosen)
+    except BitlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run_stage(root: Path, chosen: argparse.Namespace) -> None:
+    stage = params.stages()[chosen.name]
+    parsed = params.load(root)
+    graph.check(root, parsed)
+    keys = {key: getattr(chosen, key) for key in stage.per}
+    for key, labels in ((MODEL, parsed.study.models), (DATASET, parsed.study.datasets)):
+        if key in keys and keys[key] not in labels:
+            raise InvalidInput(f"--{key}: {keys[key]!r} is not in the study; it has {', '.join(labels)}")
+    run = Run(
+        stage=stage,
+        params=parsed.section(stage.section) if stage.section else None,
+        study=parsed.study,
+        layout=Layout(root),
+        keys=keys,
+        model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
+        dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
+    )
+    if chosen.check:
+        run.check_inputs()
+    else:
+        importlib.import_module(f"stages.{stage.module}").run(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

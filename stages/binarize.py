@@ -1,0 +1,58 @@
+"""E2: Phase-1 codes of a cell's documents and queries, one code of the longest length per seed."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field as Constraint
+from pydantic import field_validator
+
+from stages.stage import CELL, Progress, Run, Section, Stage
+from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.embeddings import EMBEDDINGS
+from store.codecs import phase1
+
+STAGE = Stage(name="binarize", per=CELL, section="binarize", reads=(EMBEDDINGS,), writes=(BINARY_CODES,))
+
+Seed = Annotated[int, Constraint(ge=0, lt=2**31)]
+
+
+class Params(Section):
+    """``bits`` are the code lengths that are searched; ``seeds`` those of the projections."""
+
+    bits: Annotated[tuple[int, ...], Constraint(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Constraint(min_length=1)]
+
+    @field_validator("bits")
+    @classmethod
+    def _whole_bytes(cls, bits: tuple[int, ...]) -> tuple[int, ...]:
+        for length in bits:
+            if length < 8 or length % 8:
+                raise ValueError(f"{length} is not a positive multiple of 8")
+        if sorted(set(bits)) != list(bits):
+            raise ValueError("lengths must be ascending and distinct")
+        return bits
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must be distinct")
+        return seeds
+
+
+def run(run: Run[Params]) -> None:
+    """Encode every vector once per seed; shorter codes are prefixes of what is stored."""
+    embeddings = run.open(EMBEDDINGS)
+    longest, seeds = max(run.params.bits), run.params.seeds
+    with run.commit(BINARY_CODES) as leaf:
+        total = len(seeds) * sum(embeddings.size(axis) for axis in ("document", "query"))
+        progress = Progress(f"encode to {longest} bits", total, "vectors")
+        for side, axis in (("documents", "document"), ("queries", "query")):
+            codes = leaf.create(f"phase1/{side}", (len(seeds), embeddings.size(axis), longest // 8))
+            for index, seed in enumerate(seeds):
+                blocks = (phase1.encode(block, longest, seed) for _, block in embeddings.blocks(side))
+                leaf.fill(codes, progress.watch(blocks), index)
+        leaf.write("phase1/seed", np.array(seeds, np.int32))
+        leaf.describe_group("phase1", bits=list(run.params.bits))
+        leaf.describe(**run.keys)
+    run.say(f"{len(seeds)} codes of {longest} bits a vector")

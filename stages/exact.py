@@ -1,0 +1,60 @@
+"""E4: exact float neighbours, the truth for Overlap@k and the upper end of every curve."""
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field as Constraint
+from pydantic import field_validator
+
+from stages.stage import CELL, Progress, Run, Section, Stage
+from store.artifacts.embeddings import EMBEDDINGS
+from store.artifacts.judgements import JUDGEMENTS
+from store.artifacts.neighbours import EXACT_NEIGHBOURS
+from store.codecs.floating import Float32Codec
+from store.configuration import Configuration, columns_of
+from store.search import InnerProductTopK
+
+STAGE = Stage(
+    name="exact", per=CELL, section="search", reads=(EMBEDDINGS, JUDGEMENTS), writes=(EXACT_NEIGHBOURS,)
+)
+
+
+class Params(Section):
+    """``k`` are the cut-offs of every metric; each search keeps as many neighbours as the largest."""
+
+    k: Annotated[tuple[Annotated[int, Constraint(ge=1)], ...], Constraint(min_length=1)]
+
+    @field_validator("k")
+    @classmethod
+    def _ascending(cls, k: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(k)) != list(k):
+            raise ValueError("cut-offs must be ascending and distinct")
+        return k
+
+    @property
+    def depth(self) -> int:
+        """Neighbours kept per query."""
+        return self.k[-1]
+
+
+def run(run: Run[Params]) -> None:
+    """Search every query among all documents by inner product of the stored vectors."""
+    embeddings, judgements = run.open(EMBEDDINGS), run.open(JUDGEMENTS)
+    progress = Progress("exact search", embeddings.size("document"), "documents")
+    search = InnerProductTopK(
+        embeddings.read("queries"), run.params.depth, judgements.read("self_row").astype(np.int64)
+    )
+    for first, block in embeddings.blocks("documents"):
+        search.update(block, first)
+        progress.advance(len(block))
+    found = search.result()
+    codec = Float32Codec()
+    size = codec.bytes_per_vector(embeddings.size("dimension"))
+    configuration = Configuration(codec.name, codec.variant, codec.scoring, 8 * size, size)
+    with run.commit(EXACT_NEIGHBOURS) as leaf:
+        for name, column in columns_of([configuration]).items():
+            leaf.write(name, column)
+        leaf.write("rows", found.rows[np.newaxis].astype(np.int32))
+        leaf.write("scores", found.scores[np.newaxis])
+        leaf.describe(**run.keys)
+    run.say(f"{len(found.rows)} queries × {run.params.depth} neighbours")

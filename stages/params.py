@@ -1,0 +1,149 @@
+"""``params.yaml`` as frozen typed objects: parsed whole, so that a mistake anywhere is found before work begins."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from store.encoders.spec import EncoderSpec
+
+from stages.stage import Stage, Study
+from store.corpora.spec import DatasetSpec
+from store.errors import InvalidInput
+from store.layout import check_label
+
+PARAMS = "params.yaml"
+STUDIES = "studies"
+
+MODULES = (
+    "corpus",
+    "embed",
+    "binarize",
+    "quantize",
+    "exact",
+    "search_binary",
+    "search_quantized",
+    "geometry",
+    "quality",
+    "results",
+    "correlate",
+    "report",
+)
+"""The stage modules, in the order of the graph."""
+
+
+def stages() -> dict[str, Stage]:
+    """Every stage by name, in the order of the graph."""
+    found = (importlib.import_module(f"stages.{module}").STAGE for module in MODULES)
+    return {stage.name: stage for stage in found}
+
+
+def section_types() -> dict[str, type]:
+    """The type of every section of ``params.yaml`` that belongs to stages."""
+    types: dict[str, type] = {}
+    for module in MODULES:
+        loaded = importlib.import_module(f"stages.{module}")
+        if loaded.STAGE.section:
+            types.setdefault(loaded.STAGE.section, loaded.Params)
+    return types
+
+
+class Params(BaseModel):
+    """The whole file. Sections of stages are attributes of the subclass that `parse` builds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: Study
+    models: dict[str, EncoderSpec]
+    datasets: dict[str, DatasetSpec]
+
+    def section(self, name: str) -> Any:
+        """The parsed section ``name``."""
+        return getattr(self, name)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from ``path``, or one line that says why not."""
+    try:
+        content = yaml.load(
+            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+    except FileNotFoundError:
+        raise InvalidInput(f"{path.name}: is not there; run from the root of the project") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "is not YAML"
+        raise InvalidInput(f"{path.name}{where}: {problem}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{path.name}: expected a mapping of sections")
+    return content
+
+
+def parse(content: Mapping[str, Any], name: str = PARAMS) -> Params:
+    """Check and freeze the content of ``params.yaml``.
+
+    Raises `InvalidInput` with one line that names the first wrong field, what was expected and what came.
+    """
+    fields: dict[str, Any] = {section: (kind, ...) for section, kind in section_types().items()}
+    kind = create_model("StudyParams", __base__=Params, **fields)
+    try:
+        params = kind.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput(f"{name}: {_first_line(error)}") from None
+    _check_references(params, name)
+    return params
+
+
+def load(root: Path) -> Params:
+    """The parameters of the project at ``root``."""
+    return parse(read_yaml(root / PARAMS))
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key that a model, or a dataclass, does not have."""
+
+
+def _first_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    # A wrong key is reported before what is missing because of it.
+    first = next((p for p in problems if p["type"] in _UNKNOWN_KEY), first)
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] in _UNKNOWN_KEY:
+        message = "is not a known key; remove it or correct its spelling"
+    elif first["type"] == "missing":
+        message = "is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        if not isinstance(first["input"], dict):
+            message += f"; got {first['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {message}{more}"
+
+
+def _check_references(params: Params, name: str) -> None:
+    for kind, known in (("models", params.models), ("datasets", params.datasets)):
+        for label in known:
+            check_label(label, f"{name}: {kind}.{label}")
+        chosen = getattr(params.study, kind)
+        if not chosen:
+            raise InvalidInput(f"{name}: study.{kind}: is empty; name at least one of {', '.join(known)}")
+        for position, label in enumerate(chosen):
+            if label not in known:
+                raise InvalidInput(
+                    f"{name}: study.{kind}.{position}: {label!r} is not one of {kind}: {', '.join(known)}"
+                )
+            if label in chosen[:position]:
+                raise InvalidInput(f"{name}: study.{kind}.{position}: {label!r} is named twice")
+    k = params.section("search").k
+    for section, chosen_k in (
+        ("results.headline", params.section("results").headline.k),
+        ("correlate", params.section("correlate").k),
+    ):
+        if chosen_k not in k:
+            raise InvalidInput(f"{name}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")

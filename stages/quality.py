@@ -1,0 +1,59 @@
+"""Per-query quality of every configuration of a cell, and what its ties do to Recall."""
+
+import numpy as np
+
+from analysis.quality import METRICS, Judgements, per_query
+from analysis.ties import expected_recall, tied_share
+from stages.exact import Params
+from stages.stage import CELL, Run, Stage
+from store.artifacts.judgements import JUDGEMENTS
+from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
+from store.artifacts.quality import QUALITY
+from store.configuration import columns_of, read_configurations
+
+STAGE = Stage(
+    name="quality",
+    per=CELL,
+    section="search",
+    reads=(JUDGEMENTS, EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS),
+    writes=(QUALITY,),
+)
+
+
+def run(run: Run[Params]) -> None:
+    """Score what every search found against the judgements and the exact neighbours."""
+    leaf = run.open(JUDGEMENTS)
+    judgements = Judgements.sorted(
+        leaf.read("judged_query"), leaf.read("judged_document"), leaf.read("relevance"), leaf.size("query")
+    )
+    ks = list(run.params.k)
+    exact_rows = run.open(EXACT_NEIGHBOURS).read("rows", 0)
+
+    found = [run.open(schema) for schema in (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)]
+    configurations = [configuration for leaf in found for configuration in read_configurations(leaf)]
+    shape = (len(configurations), len(ks), judgements.n_queries)
+    value = np.empty((len(configurations), len(METRICS), len(ks), judgements.n_queries), np.float32)
+    expected, cut = np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_)
+    position = 0
+    for leaf in found:
+        for index in range(leaf.size("configuration")):
+            rows = leaf.read("rows", index)
+            value[position] = per_query(rows, exact_rows, judgements, ks)
+            if leaf.schema is BINARY_NEIGHBOURS:
+                ties = (leaf.read("closer", index), leaf.read("tied", index))
+                kth = leaf.read("distances", index)[:, np.array(ks) - 1]
+                judged = leaf.read("judged_distance", index)
+                expected[position] = expected_recall(judgements, judged, kth, *ties, ks)
+                cut[position] = tied_share(*ties, ks)
+            position += 1
+
+    with run.commit(QUALITY) as writer:
+        for name, column in columns_of(configurations).items():
+            writer.write(name, column)
+        writer.write("metric", list(METRICS))
+        writer.write("k", np.array(ks, np.int32))
+        writer.write("value", value)
+        writer.write("expected_recall", expected)
+        writer.write("tie_cut", cut)
+        writer.describe(**run.keys, undertrained=list(found[2].attributes["undertrained"]))
+    run.say(f"{len(configurations)} configurations × {judgements.n_queries} queries")

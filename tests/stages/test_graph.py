@@ -1,0 +1,133 @@
+"""``dvc.yaml`` says what the stages and ``params.yaml`` say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import graph, params
+from store.errors import InvalidInput
+from tests.stages.projects import REPOSITORY, make_project, run, write_params
+
+
+def test_the_committed_graph_agrees_with_the_committed_parameters() -> None:
+    graph.check(REPOSITORY, params.load(REPOSITORY), code=True)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "studies").glob("*.yaml"))])
+def test_every_named_study_is_valid(name: str, tmp_path: Path) -> None:
+    for file in ("params.yaml", "dvc.yaml"):
+        (tmp_path / file).write_text((REPOSITORY / file).read_text())
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / f"{name}.yaml").write_text((REPOSITORY / "studies" / f"{name}.yaml").read_text())
+    assert graph.use(tmp_path, name).study.name == name
+    graph.check(tmp_path, params.load(tmp_path))
+    comments = [
+        line for line in (REPOSITORY / "params.yaml").read_text().splitlines() if line.startswith("#")
+    ]
+    assert [
+        line for line in (tmp_path / "params.yaml").read_text().splitlines() if line.startswith("#")
+    ] == comments
+
+
+def test_the_default_study_is_what_is_committed(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "default.yaml").write_text((REPOSITORY / "studies" / "default.yaml").read_text())
+    committed = (REPOSITORY / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(committed)
+    graph.use(tmp_path, "default")
+    assert (tmp_path / "params.yaml").read_text() == committed
+
+
+def test_fan_in_stages_list_every_cell_literally(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+    cells = [f"{model}/{dataset}" for model in ("lsa-32", "lsa-64") for dataset in ("first", "second")]
+    assert [dep for dep in stages["results"]["deps"] if "/quality/" in dep] == [
+        f"lake.zarr/quality/{cell}" for cell in cells
+    ]
+    assert [dep for dep in stages["correlate"]["deps"] if "/geometry/" in dep] == [
+        f"lake.zarr/geometry/{cell}" for cell in cells
+    ]
+
+
+def test_a_cell_that_the_graph_lacks_is_named_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = make_project(tmp_path)
+    content["models"]["lsa-16"] = {**content["models"]["lsa-32"], "dimension": 16}
+    content["study"]["models"].append("lsa-16")
+    write_params(tmp_path, content)
+    assert run(tmp_path, "corpus", "--dataset", "first") == 1
+    assert capsys.readouterr().err == (
+        "error: dvc.yaml: stages.results.deps lacks 'lake.zarr/quality/lsa-16/first'; "
+        "run `make graph` so that it agrees with params.yaml\n"
+    )
+    assert not (tmp_path / "lake.zarr").exists()
+
+
+def test_an_unknown_study_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_project(tmp_path)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "scifact.yaml").write_text("study:\n  name: scifact\n")
+    before = (tmp_path / "params.yaml").read_text()
+    assert run(tmp_path, "graph", "--study", "scifcat") == 1
+    assert capsys.readouterr().err == "error: study: 'scifcat' is not one of scifact (files of studies/)\n"
+    assert (tmp_path / "params.yaml").read_text() == before
+
+
+def test_the_import_closure_holds_what_a_stage_imports_and_nothing_else() -> None:
+    closure = graph.import_closure(REPOSITORY, "stages.binarize")
+    assert "store/codecs/phase1.py" in closure
+    assert "store/artifacts/binary_codes.py" in closure
+    for other in ("store/codecs/product.py", "analysis/geometry.py", "store/lake.py", "stages/graph.py"):
+        assert other not in closure
+
+
+def test_imports_inside_functions_and_through_packages_are_followed(tmp_path: Path) -> None:
+    files = {
+        "store/__init__.py": "import store.always\n",
+        "store/always.py": "",
+        "store/late.py": "X = 1\n",
+        "store/lazy.py": "X = 1\n",
+        "store/deep/__init__.py": "def __getattr__(name):\n    from store import lazy\n",
+        "store/deep/leaf.py": "def run():\n    from store.late import X\n",
+        "stages/it.py": "from store.deep import leaf\n",
+    }
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert graph.import_closure(tmp_path, "stages.it") == (
+        "stages/it.py",
+        "store/__init__.py",
+        "store/deep/__init__.py",
+        "store/deep/leaf.py",
+        "store/late.py",
+    )
+
+
+def test_only_embed_imports_torch_and_sentence_transformers() -> None:
+    for stage in params.stages().values():
+        if stage.name != "embed":
+            closure = graph.import_closure(REPOSITORY, f"stages.{stage.module}")
+            for path in closure:
+                source = (REPOSITORY / path).read_text()
+                assert "import torch" not in source, (stage.name, path)
+                assert "sentence_transformers" not in source, (stage.name, path)
+
+
+def test_stage_module_and_section_have_one_name() -> None:
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    for stage in params.stages().values():
+        assert (REPOSITORY / "stages" / f"{stage.module}.py").is_file()
+        # The three searches and quality share one choice, the cut-offs.
+        assert stage.section in {stage.module, "search", ""}
+        assert not stage.section or stage.section in content
+
+
+def test_replacing_a_section_needs_exactly_one(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="expected one section 'study', found 0"):
+        graph._replace_section("models:\n", "study", "study:\n")

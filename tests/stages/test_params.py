@@ -1,0 +1,78 @@
+"""A mistake in ``params.yaml`` is one line that names the field, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import params
+from store.errors import InvalidInput
+from tests.stages.projects import REPOSITORY, make_project, run, tiny_params
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def test_the_committed_file_is_valid() -> None:
+    parsed = params.load(REPOSITORY)
+    assert len(list(parsed.study.cells())) == 9
+
+
+CASES: list[tuple[Change, str]] = [
+    (
+        lambda c: c["study"]["models"].append("nope"),
+        r"study\.models\.2: 'nope' is not one of models: lsa-32, lsa-64",
+    ),
+    (lambda c: c["study"]["datasets"].append("nope"), r"study\.datasets\.2: 'nope' is not one of datasets"),
+    (lambda c: c["study"]["models"].append("lsa-32"), r"study\.models\.2: 'lsa-32' is named twice"),
+    (lambda c: c["study"].update(models=[]), r"study\.models: is empty"),
+    (lambda c: c.update(binarise={}), r"binarise: is not a known key"),
+    (lambda c: c["binarize"].update(bit=[64]), r"binarize\.bit: is not a known key"),
+    (lambda c: c["quantize"]["pq"].update(byte=[8]), r"quantize\.pq\.byte: is not a known key"),
+    (lambda c: c["geometry"].update(samples=1), r"geometry\.samples: is not a known key"),
+    (lambda c: c["correlate"]["settings"].update(draws=1), r"correlate\.settings\.draws: is not a known key"),
+    (lambda c: c["models"]["lsa-32"].update(dim=3), r"models\.lsa-32\..*dim: is not a known key"),
+    (lambda c: c["datasets"]["first"].update(splits="x"), r"datasets\.first\..*splits: is not a known key"),
+    (lambda c: c.pop("search"), r"search: is missing"),
+    (lambda c: c["binarize"].update(bits=[12]), r"binarize\.bits: 12 is not a positive multiple of 8"),
+    (lambda c: c["binarize"].update(bits=[0]), r"binarize\.bits: 0 is not a positive multiple of 8"),
+    (lambda c: c["binarize"].update(bits=[128, 64]), r"binarize\.bits: lengths must be ascending"),
+    (lambda c: c["binarize"].update(bits="many"), r"binarize\.bits: .*; got 'many'"),
+    (lambda c: c["binarize"].update(seeds=[1, 1]), r"binarize\.seeds: seeds must be distinct"),
+    (lambda c: c["quantize"]["pq"].update(bytes=[0]), r"quantize\.pq\.bytes\.0: .*got 0"),
+    (lambda c: c["search"].update(k=[10, 1]), r"search\.k: cut-offs must be ascending"),
+    (lambda c: c["results"]["headline"].update(k=7), r"results\.headline\.k: 7 is not one of search\.k"),
+    (lambda c: c["correlate"].update(k=7), r"correlate\.k: 7 is not one of search\.k"),
+    (lambda c: c["results"].update(draws=10), r"results\.draws: .*got 10"),
+    (lambda c: c["geometry"].update(confidence=2), r"geometry\.confidence must be between 0 and 1, got 2"),
+    (lambda c: c["models"].update({"a.b": c["models"]["lsa-32"]}), r"models\.a\.b: 'a\.b' is not a label"),
+    (lambda c: c["datasets"].update({"a/b": c["datasets"]["first"]}), r"datasets\.a/b: 'a/b' is not a label"),
+    (lambda c: c["models"]["lsa-32"].update(source="magic"), r"models\.lsa-32.*magic"),
+    (lambda c: c["results"]["headline"].update(versus=["a", "b"]), r"versus: 'a' is not one of codecs"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CASES)
+def test_one_line_names_the_field(change: Change, message: str, tmp_path: Path) -> None:
+    content = tiny_params(tmp_path)
+    change(content)
+    with pytest.raises(InvalidInput, match=message) as caught:
+        params.parse(content)
+    assert str(caught.value).startswith("params.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("study:\n  name: a: b\nmodels: x\n")
+    with pytest.raises(InvalidInput, match=r"params\.yaml line 2: "):
+        params.load(tmp_path)
+
+
+def test_a_wrong_label_on_the_command_line_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_project(tmp_path)
+    assert run(tmp_path, "corpus", "--dataset", "third") == 1
+    assert capsys.readouterr().err == "error: --dataset: 'third' is not in the study; it has first, second\n"
