@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import logging
 import sys
@@ -19,14 +20,19 @@ from store.errors import UnavailableResource
 
 
 def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArray[np.float32]], str]:
-    """The state {"table": (tokens, dimension) float32} and the tokenizer as JSON; ``teacher`` is its folder."""
-    try:
-        import model2vec.distill  # noqa: F401
-    except ImportError as error:
+    """The state {"table": (tokens, dimension) float32} and the tokenizer as JSON; ``teacher`` is its folder.
+
+    One thread computes it, so the number of threads does not change it. `UnavailableResource` where the
+    packages that distil are missing.
+    """
+    missing = [name for name in ("model2vec", "skeletoken") if importlib.util.find_spec(name) is None]
+    if missing:
         raise UnavailableResource(
-            f"models.{label}: distillation needs the packages model2vec and skeletoken; install both"
-        ) from error
+            f"models.{label}: distillation needs {' and '.join(missing)}; run pip install {' '.join(missing)}"
+        )
+    import torch
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from threadpoolctl import threadpool_limits
 
     print(f"  {label}: distilling the vocabulary of {spec.teacher.public_name}", file=sys.stderr, flush=True)
     # The library draws its bars into logs, too, and warns of its own arguments that model2vec no longer has.
@@ -36,8 +42,10 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
     logger = logging.getLogger(StaticEmbedding.__module__)
     level = logger.level
     logger.setLevel(logging.ERROR)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        with quiet_loading(), unseen:
+        with quiet_loading(), unseen, threadpool_limits(1):
             static = StaticEmbedding.from_distillation(
                 str(teacher),
                 device="cpu",
@@ -47,6 +55,7 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
                 quantize_to="float32",
             )
     finally:
+        torch.set_num_threads(threads)
         logger.setLevel(level)
     table = static.embedding.weight.detach().numpy()
     check_dimension(table.shape[1], spec.dimension, label)

@@ -27,9 +27,11 @@ def fit(spec: Lsa, label: str, documents: Sequence[str]) -> tuple[dict[str, NDAr
 
     State: ``idf`` (terms,) float64; ``components`` (dimension, terms) float32, orthonormal rows;
     ``mean_direction`` (dimension,) float32, unit length: where texts without a known term go.
-    `InvalidInput` where documents or terms are fewer than the dimension.
+    One thread computes it, so the number of threads does not change it. `InvalidInput` where documents or terms
+    are fewer than the dimension.
     """
     from sklearn.decomposition import TruncatedSVD
+    from threadpoolctl import threadpool_limits
 
     vectorizer = _vectorizer(spec)
     try:
@@ -48,9 +50,10 @@ def fit(spec: Lsa, label: str, documents: Sequence[str]) -> tuple[dict[str, NDAr
         n_iter=spec.iterations,
         n_oversamples=_OVERSAMPLES,
         random_state=np.random.RandomState(spec.seed),
-    ).fit(weights)
-    components = svd.components_.astype(np.float32)
-    projected = weights @ components.T.astype(np.float64)
+    )
+    with threadpool_limits(1):
+        components = svd.fit(weights).components_.astype(np.float32)
+        projected = weights @ components.T.astype(np.float64)
     lengths = np.linalg.norm(projected, axis=1)
     known = lengths >= UNKNOWN_NORM
     mean = (projected[known] / lengths[known, None]).mean(axis=0)
