@@ -6,7 +6,6 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
-from store.encoders.prepare import prepared_encoder
 
 from analysis.quality import Judgements
 from analysis.storage import StorageCost
@@ -14,6 +13,7 @@ from stages.stage import CELL, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
+from store.encoders.prepare import prepared_encoder
 
 STAGE = Stage(
     name="embed",
@@ -23,7 +23,6 @@ STAGE = Stage(
     writes=(EMBEDDINGS,),
     reads_texts=True,
     needs_model=True,
-    needs_lock=True,
 )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from store.encoders.spec import EncoderSpec
 
 from stages.stage import Stage, Study
 from store.corpora.spec import DatasetSpec
+from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
 from store.layout import check_label
 

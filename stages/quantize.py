@@ -1,15 +1,18 @@
 """E3: PQ and INT8 codes of a cell's documents, with the state that was fitted on a seeded sample of them."""
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
+import faiss
 import numpy as np
 from pydantic import Field as Constraint
 
 from stages.stage import CELL, Progress, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.codecs.base import Codec
+from store.codecs.base import Codec, Floats, State
 from store.codecs.product import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.configuration import NO_SEED
@@ -47,10 +50,11 @@ def run(run: Run[Params]) -> None:
         f"pq-{size}": [PQCodec(size, seed, pq.iterations) for seed in pq.seeds] for size in pq.bytes
     }
     groups["int8"] = [Int8Codec()]
-    progress = Progress("fit and encode", sum(map(len, groups.values())) * n, "codes")
+    fitted = _fit([codec for codecs in groups.values() for codec in codecs], sample)
+    progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
     with run.commit(QUANTIZED_CODES) as leaf:
         for name, codecs in groups.items():
-            states = [codec.fit(sample) for codec in codecs]
+            states = [fitted[codec] for codec in codecs]
             for key in states[0]:
                 leaf.write(f"{name}/{key}", np.stack([state[key] for state in states]))
             width = codecs[0].bytes_per_vector(embeddings.size("dimension"))
@@ -64,3 +68,23 @@ def run(run: Run[Params]) -> None:
             leaf.describe_group(name, codec=codecs[0].name)
         leaf.describe(**run.keys, fit_rows=len(chosen))
     run.say(f"{', '.join(groups)}, fitted on {len(chosen)} documents")
+
+
+def _fit(codecs: Sequence[Codec], sample: Floats) -> dict[Codec, State]:
+    """Fit every codec on the same sample, one thread each.
+
+    Many small k-means gain nothing from threads of their own, and one thread a fit makes codebooks that do not
+    depend on the number of threads.
+    """
+
+    def fit(codec: Codec) -> State:
+        faiss.omp_set_num_threads(1)
+        return codec.fit(sample)
+
+    progress = Progress("fit", len(codecs), "codecs")
+    fitted = {}
+    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
+        for codec, state in zip(codecs, pool.map(fit, codecs), strict=True):
+            fitted[codec] = state
+            progress.advance(1)
+    return fitted
