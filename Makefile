@@ -14,6 +14,8 @@ IN_VENV := PATH="$(abspath $(VENV))/bin:$$PATH"
 
 export DVC_NO_ANALYTICS := 1
 export TOKENIZERS_PARALLELISM := false
+# Eighty short processes a study: let Python keep their bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help repro test test-full bench lint graph study analysis lock clean
 

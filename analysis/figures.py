@@ -9,9 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.results import UNDERTRAINED
+
 Row = Mapping[str, Any]
 
-CURVE_COLUMNS = ("cell", "model", "dataset", "codec", "bytes_per_vector", "value", "ci_low", "ci_high")
+CURVE_COLUMNS = (
+    "cell",
+    "model",
+    "dataset",
+    "codec",
+    "bytes_per_vector",
+    "value",
+    "ci_low",
+    "ci_high",
+    "flags",
+)
 """The columns of ``report/plots/<metric>_at_<k>.csv``."""
 
 TEMPLATE = ".dvc/plots/quality_by_bytes.json"
@@ -24,11 +36,16 @@ LABELS = {"recall": "Recall", "ndcg": "nDCG", "mrr": "MRR", "overlap": "Overlap"
 
 
 def curve_rows(
-    axes: Mapping[str, Sequence[Any]], arrays: Mapping[str, NDArray[np.float64]], metric: str, k: int
+    axes: Mapping[str, Sequence[Any]],
+    arrays: Mapping[str, NDArray[np.float64]],
+    undertrained: NDArray[np.bool_],
+    metric: str,
+    k: int,
 ) -> list[Row]:
     """The points of one picture from the cube, ordered by cell, codec and size.
 
-    ``axes`` holds the labels of (model, dataset, codec, bits, metric, k); ``arrays`` value, ci_low, ci_high over them.
+    ``axes`` holds the labels of (model, dataset, codec, bits, metric, k); ``arrays`` value, ci_low, ci_high over them;
+    ``undertrained`` is (model, dataset, codec).
     """
     at = (axes["metric"].index(metric), axes["k"].index(k))
     rows: list[Row] = []
@@ -41,7 +58,8 @@ def curve_rows(
             if not np.isnan(figures["value"]):
                 cell = f"{model} × {dataset}"
                 labels = {"cell": cell, "model": model, "dataset": dataset, "codec": codec}
-                rows.append({**labels, "bytes_per_vector": bits // 8, **figures})
+                flags = UNDERTRAINED if undertrained[m, d, c] else ""
+                rows.append({**labels, "bytes_per_vector": bits // 8, **figures, "flags": flags})
     return rows
 
 
@@ -49,20 +67,30 @@ def quality_by_bytes(rows: Sequence[Row], metric: str, k: int) -> Any:
     """An Altair chart of the rows that `curve_rows` gives: lines with confidence bands, a column per model."""
     import altair as alt
 
-    base = alt.Chart(alt.Data(values=[{name: row[name] for name in CURVE_COLUMNS} for row in rows]))
+    # The data belongs to the facet: a layer with data of its own would show every cell in every panel.
+    base = alt.Chart()
     x = alt.X("bytes_per_vector:Q").scale(type="log", base=2).title("bytes per vector")
     color = alt.Color("codec:N").scale(domain=list(CODECS), range=list(CODECS.values())).title("codec")
     y = alt.Y("value:Q").scale(domain=[0, 1]).title(f"{LABELS[metric]}@{k}")
+    shape = (
+        alt.Shape("flags:N")
+        .scale(domain=["", UNDERTRAINED], range=["circle", "triangle"])
+        .title(None)
+        .legend(values=[UNDERTRAINED] if any(row["flags"] for row in rows) else [])
+    )
     layers = alt.layer(
         base.mark_line(opacity=0.8).encode(x=x, y=y, color=color),
-        base.mark_point(filled=True, size=28).encode(x=x, y=y, color=color),
+        base.mark_point(filled=True, size=28).encode(x=x, y=y, color=color, shape=shape),
         base.mark_rule(opacity=0.6).encode(x=x, y=alt.Y("ci_low:Q"), y2="ci_high:Q", color=color),
     ).properties(width=230, height=160)
+    values = [{name: row[name] for name in CURVE_COLUMNS} for row in rows]
     return (
         layers.facet(
-            row=alt.Row("dataset:N").title(None), column=alt.Column("model:N").title(None), data=base.data
+            row=alt.Row("dataset:N").title(None),
+            column=alt.Column("model:N").title(None),
+            data=alt.InlineData(values=values),
         )
-        .properties(title=f"{LABELS[metric]}@{k} by bytes per vector, with 95% intervals over queries")
+        .properties(title=f"{LABELS[metric]}@{k} by bytes per vector, with intervals over queries")
         .configure_axis(grid=True, gridOpacity=0.4)
     )
 

@@ -183,6 +183,7 @@ def cube(summaries: Sequence[Summary], cells: Sequence[CellQuality]) -> dict[str
     shape = (len(models), len(datasets), len(codecs), len(bits), len(metrics), len(ks))
     names = ("value", "ci_low", "ci_high", "seed_sd", "expected_recall", "tie_share")
     arrays: dict[str, Any] = {name: np.full(shape, np.nan) for name in names}
+    undertrained = np.zeros(shape[:3], np.bool_)
     n_queries = np.zeros(shape[:2], np.int32)
     n_seeds = np.zeros(shape[2:4], np.int32)
     recall = metrics.index("recall")
@@ -194,11 +195,19 @@ def cube(summaries: Sequence[Summary], cells: Sequence[CellQuality]) -> dict[str
         # Ties bear on recall alone; the other metrics keep NaN.
         arrays["expected_recall"][m, d, c, b, recall] = s.expected_recall
         arrays["tie_share"][m, d, c, b, recall] = np.where(np.isnan(s.expected_recall), np.nan, s.tie_share)
+        undertrained[m, d, c] = s.flags == UNDERTRAINED
         n_queries[m, d] = s.n_queries
         n_seeds[c, b] = s.n_seeds
     axes = {"model": models, "dataset": datasets, "codec": codecs, "metric": metrics}
     sizes = {"bits": np.array(bits, np.int32), "k": np.array(ks, np.int32)}
-    return {**axes, **sizes, **arrays, "n_queries": n_queries, "n_seeds": n_seeds}
+    return {
+        **axes,
+        **sizes,
+        **arrays,
+        "undertrained": undertrained,
+        "n_queries": n_queries,
+        "n_seeds": n_seeds,
+    }
 
 
 def headline(
@@ -253,6 +262,8 @@ def headline(
             "ci_high": _round(high),
         }
     figures["cells"] = len(cells)
+    # Figures of such cells are marked wherever they stand.
+    figures["cells_pq_undertrained"] = sum(bool(cell.undertrained) for cell in cells)
     return figures
 
 

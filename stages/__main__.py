@@ -1,4 +1,4 @@
-"""``python -m stages NAME [--model LABEL] [--dataset LABEL]``: run one stage, or ``graph``.
+"""``python -m stages NAME [--model LABEL] [--dataset LABEL]``: run one stage, ``graph`` or ``code``.
 
 Parameters and graph are checked as a whole first. An error that Bitlake raises on purpose is one line on the
 standard error stream and exit code 1.
@@ -11,7 +11,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from stages import graph, params
+from stages import code, graph, params
 from stages.stage import DATASET, MODEL, Run
 from store.errors import BitlakeError, InvalidInput
 from store.layout import Layout
@@ -30,11 +30,14 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     command = commands.add_parser("graph", help="write dvc.yaml from params.yaml")
     command.add_argument("--check", action="store_true", help="only say whether they agree")
     command.add_argument("--study", metavar="NAME", help="write params.yaml for a named study first")
+    commands.add_parser("code", help="write code.yaml: a digest of the code that each stage runs")
     chosen = parser.parse_args(arguments)
     root = Path.cwd() if root is None else root
     try:
         if chosen.name == "graph":
             graph.run(root, only_check=chosen.check, study=chosen.study)
+        elif chosen.name == "code":
+            code.write(root, {stage.name: f"stages.{stage.module}" for stage in params.stages().values()})
         else:
             _run_stage(root, chosen)
     except BitlakeError as error:

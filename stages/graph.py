@@ -2,19 +2,17 @@
 
 Cells are a matrix over ``study.models`` and ``study.datasets``. A stage that reads all cells lists every one of
 them literally, because DVC takes a dependency on a folder of outputs for satisfied when only some are there.
-The code a stage depends on is its import closure.
 """
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from stages.code import CODE, PACKAGES
 from stages.params import PARAMS, STUDIES, Params, load, parse, read_yaml, stages
 from stages.stage import DATASET, MODEL, Stage
 from store.commit import write_file
@@ -23,7 +21,6 @@ from store.layout import CORPORA, Layout, leaf_path
 from store.schema import Schema
 
 DVC = "dvc.yaml"
-PACKAGES = ("store", "analysis", "stages")
 LOCK = "requirements/encode.txt"
 """The versions that texts (read from installed packages) and vectors depend on."""
 
@@ -32,86 +29,34 @@ _HEADER = (
 )
 
 
-def import_closure(root: Path, module: str) -> tuple[str, ...]:
-    """Files of the project that ``module`` imports, directly or not, at its top or inside functions; sorted."""
-    found: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _module_file(root, name)
-        if path is None or path in found:
-            continue
-        found.add(path)
-        package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-        # Importing a.b.c runs a/__init__.py and a/b/__init__.py as well.
-        waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
-        waiting.extend(_imports((root / path).read_text(encoding="utf-8"), package))
-    return tuple(sorted(path for path in found if (root / path).stat().st_size))
-
-
-def _module_file(root: Path, name: str) -> str | None:
-    if name.partition(".")[0] not in PACKAGES:
-        return None
-    relative = name.replace(".", "/")
-    for candidate in (f"{relative}.py", f"{relative}/__init__.py"):
-        if (root / candidate).is_file():
-            return candidate
-    return None
-
-
-@cache
-def _imports(source: str, package: str) -> tuple[str, ...]:
-    names: list[str] = []
-    waiting: list[ast.AST] = [ast.parse(source)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                base = ".".join(filter(None, [package.rsplit(".", node.level - 1)[0], base]))
-            names.append(base)
-            names.extend(f"{base}.{alias.name}" for alias in node.names)
-        # What a package offers on request (module-level __getattr__) is not what importing from it needs.
-        elif not (isinstance(node, ast.FunctionDef) and node.name == "__getattr__"):
-            waiting.extend(ast.iter_child_nodes(node))
-    return tuple(names)
-
-
-def build(root: Path, params: Params) -> dict[str, Any]:
+def build(params: Params) -> dict[str, Any]:
     """The content of ``dvc.yaml``."""
-    built = {stage.name: _stage(stage, params) for stage in stages().values()}
-    for name, stage in stages().items():
-        built[name]["deps"] = [*import_closure(root, f"stages.{stage.module}"), *built[name]["deps"]]
-    return {"stages": built, "plots": [dict(plot) for stage in stages().values() for plot in stage.plots]}
+    code = {
+        "cmd": "python -m stages code",
+        "deps": list(PACKAGES),
+        "outs": [{CODE: {"cache": False, "persist": True}}],
+    }
+    declared = stages().values()
+    return {
+        "stages": {"code": code, **{stage.name: _stage(stage, params) for stage in declared}},
+        "plots": [dict(plot) for stage in declared for plot in stage.plots],
+    }
 
 
-def text(root: Path, params: Params) -> str:
+def text(params: Params) -> str:
     """``dvc.yaml`` as text."""
-    body = yaml.safe_dump(build(root, params), sort_keys=False, width=1000, default_flow_style=False)
+    body = yaml.safe_dump(build(params), sort_keys=False, width=1000, default_flow_style=False)
     return _HEADER + body
 
 
 def write(root: Path, params: Params) -> None:
     """Write ``dvc.yaml``."""
-    write_file(Layout(root), root / DVC, text(root, params).encode())
+    write_file(Layout(root), root / DVC, text(params).encode())
 
 
-def check(root: Path, params: Params, *, code: bool = False) -> None:
-    """Raise `InvalidInput` naming the first difference between ``dvc.yaml`` and what ``params.yaml`` asks for.
-
-    Import closures are compared where ``code`` is set: a run cannot change them, and parsing them takes a while.
-    """
-    actual = read_yaml(root / DVC)
-    if code:
-        expected = build(root, params)
-    else:
-        expected = {"stages": {stage.name: _stage(stage, params) for stage in stages().values()}}
-        actual.pop("plots", None)
-        for entry in actual.get("stages", {}).values():
-            entry["deps"] = [path for path in entry.get("deps", []) if path.partition("/")[0] not in PACKAGES]
-    difference = next(_differences("", expected, actual), None)
+def check(root: Path, params: Params) -> None:
+    """Raise `InvalidInput` naming the first difference between ``dvc.yaml`` and what ``params.yaml`` asks for."""
+    difference = next(_differences("", build(params), read_yaml(root / DVC)), None)
     if difference:
         raise InvalidInput(f"{DVC}: {difference}; run `make graph` so that it agrees with {PARAMS}")
 
@@ -126,7 +71,7 @@ def use(root: Path, study: str) -> Params:
     current = (root / PARAMS).read_text(encoding="utf-8")
     changed = _replace_section(current, "study", overlay)
     params = parse(yaml.safe_load(changed))
-    content = text(root, params).encode()
+    content = text(params).encode()
     write_file(Layout(root), root / PARAMS, changed.encode())
     write_file(Layout(root), root / DVC, content)
     return params
@@ -157,13 +102,13 @@ def _stage(stage: Stage, params: Params) -> dict[str, Any]:
     deps += [f"{CORPORA}/{keys[DATASET]}"] if stage.reads_texts else []
     deps += [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
     deps += list(stage.reads_files)
-    section["deps"] = deps
+    if deps:
+        section["deps"] = deps
     wanted = [stage.section] if stage.section else []
     wanted += [f"models.{keys[MODEL]}"] if stage.needs_model else []
     wanted += [f"datasets.{keys[DATASET]}"] if stage.needs_dataset else []
     wanted += [] if stage.per else ["study"]
-    if wanted:
-        section["params"] = wanted
+    section["params"] = [{CODE: [stage.name]}, *wanted]
     # persist: DVC would delete the earlier artifact before the stage runs; a commit replaces it in one step.
     outs: list[Any] = []
     if stage.writes_texts:
@@ -220,7 +165,7 @@ def _short(item: Any) -> str:
 def run(root: Path, *, only_check: bool, study: str | None) -> None:
     """The command behind ``make graph`` and ``make study``."""
     if only_check:
-        check(root, load(root), code=True)
+        check(root, load(root))
     elif study is not None:
         params = use(root, study)
         print(f"study {params.study.name}: {len(list(params.study.cells()))} cells; run `dvc repro`")

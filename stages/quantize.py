@@ -1,18 +1,16 @@
 """E3: PQ and INT8 codes of a cell's documents, with the state that was fitted on a seeded sample of them."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
-import faiss
 import numpy as np
 from pydantic import Field as Constraint
 
+from stages.parallel import side_by_side
 from stages.stage import CELL, Progress, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.codecs.base import Codec, Floats, State
+from store.codecs.base import Codec
 from store.codecs.product import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.configuration import NO_SEED
@@ -44,13 +42,14 @@ def run(run: Run[Params]) -> None:
     embeddings = run.open(EMBEDDINGS)
     n = embeddings.size("document")
     chosen = np.sort(np.random.RandomState(run.params.fit_seed).permutation(n)[: run.params.fit_sample])
-    sample = embeddings.array("documents").oindex[chosen]
+    sample = np.asarray(embeddings.array("documents").oindex[chosen])
     pq = run.params.pq
     groups: dict[str, Sequence[Codec]] = {
         f"pq-{size}": [PQCodec(size, seed, pq.iterations) for seed in pq.seeds] for size in pq.bytes
     }
     groups["int8"] = [Int8Codec()]
-    fitted = _fit([codec for codecs in groups.values() for codec in codecs], sample)
+    every = [codec for codecs in groups.values() for codec in codecs]
+    fitted = dict(zip(every, side_by_side(lambda codec: codec.fit(sample), every, "fit"), strict=True))
     progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
     with run.commit(QUANTIZED_CODES) as leaf:
         for name, codecs in groups.items():
@@ -68,23 +67,3 @@ def run(run: Run[Params]) -> None:
             leaf.describe_group(name, codec=codecs[0].name)
         leaf.describe(**run.keys, fit_rows=len(chosen))
     run.say(f"{', '.join(groups)}, fitted on {len(chosen)} documents")
-
-
-def _fit(codecs: Sequence[Codec], sample: Floats) -> dict[Codec, State]:
-    """Fit every codec on the same sample, one thread each.
-
-    Many small k-means gain nothing from threads of their own, and one thread a fit makes codebooks that do not
-    depend on the number of threads.
-    """
-
-    def fit(codec: Codec) -> State:
-        faiss.omp_set_num_threads(1)
-        return codec.fit(sample)
-
-    progress = Progress("fit", len(codecs), "codecs")
-    fitted = {}
-    with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        for codec, state in zip(codecs, pool.map(fit, codecs), strict=True):
-            fitted[codec] = state
-            progress.advance(1)
-    return fitted

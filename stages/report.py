@@ -35,8 +35,9 @@ def run(run: Run[None]) -> None:
     axes = {name: results.strings(name) for name in ("model", "dataset", "codec", "metric")}
     axes |= {name: results.read(name).tolist() for name in ("bits", "k")}
     arrays = {name: results.read(name) for name in ("value", "ci_low", "ci_high")}
+    undertrained = results.read("undertrained")
     for name, (metric, k) in CURVES.items():
-        rows = curve_rows(axes, arrays, metric, k)
+        rows = curve_rows(axes, arrays, undertrained, metric, k)
         target = run.layout.root / FOLDER / name
         write_file(run.layout, target.with_suffix(".csv"), csv_text(rows, CURVE_COLUMNS).encode())
         write_file(run.layout, target.with_suffix(".png"), png(quality_by_bytes(rows, metric, k)))

@@ -46,7 +46,7 @@ class LeafWriter:
         chunks, shards = declared.chunks_and_shards(shape)
         # Checksums on every chunk: zstd without one lets flipped bits through, and codes hardly compress.
         compressors: list[Any] = [ZstdCodec(level=ZSTD_LEVEL, checksum=True)] if declared.compress else []
-        attributes = {"description": declared.description, "units": declared.units}
+        attributes: dict[str, Any] = {"description": declared.description, "units": declared.units}
         array = self.group.create_array(
             path,
             shape=shape,
@@ -57,6 +57,8 @@ class LeafWriter:
             compressors=[*compressors, Crc32cCodec()],
             fill_value=_fill_value(declared.dtype),
             dimension_names=declared.dims,
+            # c.0.0 instead of c/0/0: DVC walks every folder of every leaf each time it looks for changes.
+            chunk_key_encoding={"name": "default", "separator": "."},
             attributes=attributes,
             # A chunk that holds only fill values must exist, or its loss could not be told from its content.
             config={"write_empty_chunks": True},
@@ -92,7 +94,8 @@ class LeafWriter:
 
         def flush() -> None:
             nonlocal first, held
-            array[(*leading, slice(first, first + held))] = np.concatenate(waiting)
+            index: tuple[Any, ...] = (*leading, slice(first, first + held))
+            array[index] = np.concatenate(waiting)
             first, held = first + held, 0
             waiting.clear()
 

@@ -84,7 +84,8 @@ class Leaf:
         row_bytes = array.dtype.itemsize * int(np.prod(array.shape[len(leading) + 1 :]))
         step = max(1, BLOCK_BYTES // (row_bytes * chunk_rows)) * chunk_rows
         for first in range(0, rows, step):
-            yield first, np.asarray(array[(*leading, slice(first, min(first + step, rows)))])
+            index: tuple[Any, ...] = (*leading, slice(first, min(first + step, rows)))
+            yield first, np.asarray(array[index])
 
 
 def open_leaf(path: Path, schema: Schema, *, remedy: str = "run `dvc repro` or `dvc pull`") -> Leaf:
@@ -110,7 +111,7 @@ def open_leaf(path: Path, schema: Schema, *, remedy: str = "run `dvc repro` or `
         shapes = {}
         for name in paths:
             array = leaf.array(name)
-            schema.check_array(name, array.metadata.dimension_names, dtype_name(array))
+            schema.check_array(name, getattr(array.metadata, "dimension_names", None), dtype_name(array))
             shapes[name] = array.shape
             _check_chunks(path / name, array)
         schema.check_contents(paths, shapes)

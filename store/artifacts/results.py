@@ -25,6 +25,11 @@ RESULTS = Schema(
         "seed_sd": _value("standard deviation over seeds of the mean over queries"),
         "expected_recall": _value("recall expected when ties are broken at random"),
         "tie_share": _value("share of queries and seeds for which rank k cuts a group of tied documents"),
+        "undertrained": Field(
+            ("model", "dataset", "codec"),
+            "bool",
+            "whether the codec was fitted on too few documents of the cell",
+        ),
         "n_queries": Field(("model", "dataset"), "int32", "queries the means are taken over"),
         "n_seeds": Field(
             ("codec", "bits"), "int32", "seeds the means are taken over; 0 where the pair does not occur"

@@ -14,7 +14,7 @@ def test_points_are_cells_times_lengths_with_slopes_that_name_their_source() -> 
     geometry = {cell: {"documents_mean_cosine": 0.1 * i} for i, cell in enumerate(CELLS)}
     recall = {cell: np.array([0.1, 0.2, 0.3]) + 0.1 * i for i, cell in enumerate(CELLS)}
     overlap = {cell: np.array([0.3, 0.5, 0.9]) for cell in CELLS}
-    float_recall = {cell: 0.5 for cell in CELLS}
+    float_recall = dict.fromkeys(CELLS, 0.5)
     points = assemble(geometry, {"recall": recall, "overlap": overlap}, float_recall, BITS, 10)
     assert points.model.tolist() == ["m"] * 6 + ["n"] * 3
     assert points.bits.tolist() == BITS * 3

@@ -28,7 +28,9 @@ def configuration(codec: str, size: int, seed: int = -1) -> Configuration:
     return Configuration(codec, "", "hamming", 8 * size, size, seed=seed)
 
 
-def cell(model: str = "m", dataset: str = "d", seed: int = 0, queries: int = 50, level: float = 0.5) -> CellQuality:
+def cell(
+    model: str = "m", dataset: str = "d", seed: int = 0, queries: int = 50, level: float = 0.5
+) -> CellQuality:
     configurations = [
         configuration("phase1", 8, 0),
         configuration("pq", 8, 0),
@@ -86,12 +88,17 @@ def test_the_cube_holds_the_table_and_nan_elsewhere() -> None:
     cells = [cell(), cell(model="n", seed=1)]
     summaries = [s for one in cells for s in summarise(one, **SETTINGS)]
     arrays = cube(summaries, cells)
-    assert (arrays["model"], arrays["dataset"], arrays["codec"]) == (["m", "n"], ["d"], ["float32", "phase1", "pq"])
+    assert (arrays["model"], arrays["dataset"], arrays["codec"]) == (
+        ["m", "n"],
+        ["d"],
+        ["float32", "phase1", "pq"],
+    )
     assert arrays["bits"].tolist() == [64, 512]
     expected = cells[1].value[3, 0, 1].mean()
     assert arrays["value"][1, 0, 0, 1, 0, 1] == pytest.approx(expected)
     assert np.isnan(arrays["value"][:, :, 0, 0]).all()
     assert arrays["n_seeds"].tolist() == [[0, 1], [2, 0], [1, 0]]
+    assert arrays["undertrained"].tolist() == [[[False, False, True]]] * 2
     # Ties bear on recall alone.
     assert np.isnan(arrays["expected_recall"][:, :, 1, 0, 1:]).all()
     np.testing.assert_allclose(arrays["expected_recall"][:, :, 1, 0, 0], 0.25)
@@ -116,7 +123,7 @@ def test_the_headline_is_the_mean_over_cells_and_skips_what_a_study_lacks() -> N
     contrast = figures["phase1-64_minus_pq-8"]
     assert contrast["mean"] == pytest.approx(recall["phase1"] - recall["pq"], abs=2e-6)
     assert contrast["ci_low"] < contrast["mean"] < contrast["ci_high"]
-    assert figures["cells"] == 3
+    assert (figures["cells"], figures["cells_pq_undertrained"]) == (3, 3)
 
 
 def test_models_of_one_dataset_meet_the_same_draws() -> None:
@@ -124,7 +131,9 @@ def test_models_of_one_dataset_meet_the_same_draws() -> None:
     one, same, other = cell(queries=200), cell(model="n", queries=200), cell(dataset="e", queries=200)
 
     def width(cells: list[CellQuality]) -> float:
-        contrast = headline(cells, names=NAMES, versus=("phase1-64", "pq-8"), k=10, **SETTINGS)["phase1-64_minus_pq-8"]
+        contrast = headline(cells, names=NAMES, versus=("phase1-64", "pq-8"), k=10, **SETTINGS)[
+            "phase1-64_minus_pq-8"
+        ]
         return float(contrast["ci_high"] - contrast["ci_low"])
 
     assert width([one, same]) == pytest.approx(width([one]), abs=1e-9)

@@ -49,7 +49,7 @@ def write_beir(folder: Path, seed: int, documents: int = DOCUMENTS, queries: int
 
 def tiny_params(data: Path) -> dict[str, Any]:
     """The repository's parameters with two LSA models, two collections below ``data`` and small settings."""
-    content = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     lsa = copy.deepcopy(content["models"]["lsa-384"])
     content["models"] = {
         "lsa-32": {**lsa, "dimension": 32, "min_df": 1, "max_features": 4096},

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from stages import graph, params
+from stages.code import import_closure
 from store.errors import InvalidInput
 from tests.stages.projects import REPOSITORY, make_project, run, write_params
 
 
 def test_the_committed_graph_agrees_with_the_committed_parameters() -> None:
-    graph.check(REPOSITORY, params.load(REPOSITORY), code=True)
+    graph.check(REPOSITORY, params.load(REPOSITORY))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "studies").glob("*.yaml"))])
@@ -79,40 +80,10 @@ def test_an_unknown_study_names_the_known_ones(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "params.yaml").read_text() == before
 
 
-def test_the_import_closure_holds_what_a_stage_imports_and_nothing_else() -> None:
-    closure = graph.import_closure(REPOSITORY, "stages.binarize")
-    assert "store/codecs/phase1.py" in closure
-    assert "store/artifacts/binary_codes.py" in closure
-    for other in ("store/codecs/product.py", "analysis/geometry.py", "store/lake.py", "stages/graph.py"):
-        assert other not in closure
-
-
-def test_imports_inside_functions_and_through_packages_are_followed(tmp_path: Path) -> None:
-    files = {
-        "store/__init__.py": "import store.always\n",
-        "store/always.py": "",
-        "store/late.py": "X = 1\n",
-        "store/lazy.py": "X = 1\n",
-        "store/deep/__init__.py": "def __getattr__(name):\n    from store import lazy\n",
-        "store/deep/leaf.py": "def run():\n    from store.late import X\n",
-        "stages/it.py": "from store.deep import leaf\n",
-    }
-    for name, source in files.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(source)
-    assert graph.import_closure(tmp_path, "stages.it") == (
-        "stages/it.py",
-        "store/__init__.py",
-        "store/deep/__init__.py",
-        "store/deep/leaf.py",
-        "store/late.py",
-    )
-
-
 def test_only_embed_imports_torch_and_sentence_transformers() -> None:
     for stage in params.stages().values():
         if stage.name != "embed":
-            closure = graph.import_closure(REPOSITORY, f"stages.{stage.module}")
+            closure = import_closure(REPOSITORY, f"stages.{stage.module}")
             for path in closure:
                 source = (REPOSITORY / path).read_text()
                 assert "import torch" not in source, (stage.name, path)

@@ -16,7 +16,7 @@ CELL = {"model": "m", "dataset": "d"}
 def vectors(rows: int, dimension: int = 16, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float16]]:
     """Seeded unit vectors in float16."""
     drawn = np.random.RandomState(seed).standard_normal((rows, dimension))
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float16)
+    return np.asarray(drawn / np.linalg.norm(drawn, axis=1, keepdims=True), np.float16)
 
 
 def describe_embeddings(leaf: LeafWriter) -> None:

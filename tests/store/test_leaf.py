@@ -41,8 +41,8 @@ def test_another_artifact_in_its_place_is_refused(folder: Path) -> None:
 
 
 def test_a_missing_chunk_raises_instead_of_reading_as_zeros(folder: Path) -> None:
-    (folder / "documents/c/0/0").unlink()
-    with pytest.raises(DamagedArtifact, match=r"documents: chunk c/0/0 is missing"):
+    (folder / "documents/c.0.0").unlink()
+    with pytest.raises(DamagedArtifact, match=r"documents: chunk c.0.0 is missing"):
         opened(folder)
 
 
@@ -54,7 +54,7 @@ def test_a_missing_array_raises(folder: Path) -> None:
 
 @pytest.mark.parametrize("position", [0, 1000, 5000, -1])
 def test_a_flipped_bit_in_a_chunk_raises_on_reading(folder: Path, position: int) -> None:
-    path = folder / "documents/c/0/0"
+    path = folder / "documents/c.0.0"
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)

@@ -1,0 +1,81 @@
+"""Changing code reruns exactly what it can affect."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import yaml
+
+from stages import params
+from stages.code import digest, import_closure, write
+from tests.stages.projects import REPOSITORY
+
+
+def test_the_import_closure_holds_what_a_stage_imports_and_nothing_else() -> None:
+    closure = import_closure(REPOSITORY, "stages.binarize")
+    assert "store/codecs/phase1.py" in closure
+    assert "store/artifacts/binary_codes.py" in closure
+    for other in ("store/codecs/product.py", "analysis/geometry.py", "store/lake.py", "stages/graph.py"):
+        assert other not in closure
+
+
+def test_imports_inside_functions_and_through_packages_are_followed(tmp_path: Path) -> None:
+    files = {
+        "store/__init__.py": "import store.always\n",
+        "store/always.py": "",
+        "store/late.py": "X = 1\n",
+        "store/lazy.py": "X = 1\n",
+        "store/deep/__init__.py": "def __getattr__(name):\n    from store import lazy\n",
+        "store/deep/leaf.py": "def run():\n    from store.late import X\n",
+        "stages/it.py": "from store.deep import leaf\n",
+    }
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert import_closure(tmp_path, "stages.it") == (
+        "stages/it.py",
+        "store/__init__.py",
+        "store/deep/__init__.py",
+        "store/deep/leaf.py",
+        "store/late.py",
+    )
+
+
+def affected(root: Path, changed: str) -> set[str]:
+    """The stages whose digest changes with one file."""
+    modules = {stage.name: f"stages.{stage.module}" for stage in params.stages().values()}
+    before = {name: digest(root, module) for name, module in modules.items()}
+    with (root / changed).open("a") as file:
+        file.write("# changed\n")
+    return {name for name, module in modules.items() if digest(root, module) != before[name]}
+
+
+def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
+    for package in ("analysis", "stages", "store"):
+        shutil.copytree(
+            REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    assert affected(tmp_path, "analysis/geometry.py") == {"geometry"}
+    assert affected(tmp_path, "store/codecs/product.py") == {"quantize", "search-quantized"}
+    assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary"}
+    assert affected(tmp_path, "stages/graph.py") == set()
+    assert affected(tmp_path, "store/lake.py") == set()
+    assert affected(tmp_path, "store/leaf.py") == set(params.stages())
+
+
+def test_a_new_file_with_the_same_content_elsewhere_is_another_closure(tmp_path: Path) -> None:
+    for name, source in {"stages/one.py": "import store.x\n", "store/x.py": "X = 1\n"}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    before = digest(tmp_path, "stages.one")
+    (tmp_path / "store/x.py").rename(tmp_path / "store/y.py")
+    (tmp_path / "stages/one.py").write_text("import store.y\n")
+    assert digest(tmp_path, "stages.one") != before
+
+
+def test_the_file_has_a_line_for_every_stage(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages/it.py").write_text("X = 1\n")
+    write(tmp_path, {"it": "stages.it"})
+    assert yaml.safe_load((tmp_path / "code.yaml").read_text()) == {"it": digest(tmp_path, "stages.it")}
