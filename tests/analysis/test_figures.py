@@ -60,7 +60,7 @@ def test_each_panel_draws_its_own_cell() -> None:
     chart = quality_by_bytes(
         curve_rows(AXES, arrays(), UNDERTRAINED_CELLS, "recall", 10), "recall", 10
     ).to_dict()
-    assert len(chart["data"]["values"]) == 6
+    assert len(chart["datasets"][chart["data"]["name"]]) == 6
     assert "data" not in chart["spec"]
     assert all("data" not in layer for layer in chart["spec"]["layer"])
 
