@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
-from analysis.quality import Judgements
 from analysis.storage import StorageCost
+from stages.judged import read_judgements
 from stages.stage import CELL, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
@@ -63,14 +63,7 @@ def run(run: Run[Params]) -> None:
                 yield vectors.astype(np.float16)
 
         leaf.fill(stored, encoded())
-        storage = cost.figures(
-            Judgements.sorted(
-                judgements.read("judged_query"),
-                judgements.read("judged_document"),
-                judgements.read("relevance"),
-                len(queries),
-            )
-        )
+        storage = cost.figures(read_judgements(judgements))
         leaf.describe(
             **run.keys,
             corpus_digest=judgements.attributes["corpus_digest"],

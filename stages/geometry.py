@@ -18,8 +18,10 @@ def run(run: Run[Params]) -> None:
     estimates = measure(embeddings.read("documents"), embeddings.read("queries"), run.params)
     with run.commit(GEOMETRY) as leaf:
         leaf.write("measure", list(estimates))
-        for name, attribute in (("value", "value"), ("ci_low", "ci_low"), ("ci_high", "ci_high")):
-            leaf.write(name, np.array([getattr(e, attribute) for e in estimates.values()], np.float64))
+        for name in ("value", "ci_low", "ci_high"):
+            leaf.write(
+                name, np.array([getattr(estimate, name) for estimate in estimates.values()], np.float64)
+            )
         leaf.write("sample_size", np.array([e.sample_size for e in estimates.values()], np.int32))
         leaf.describe(**run.keys, confidence=run.params.confidence)
     cosine = estimates["documents_mean_cosine"]

@@ -101,7 +101,6 @@ def _stage(stage: Stage, params: Params) -> dict[str, Any]:
     deps = [LOCK] if stage.needs_lock else []
     deps += [f"{CORPORA}/{keys[DATASET]}"] if stage.reads_texts else []
     deps += [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
-    deps += list(stage.reads_files)
     if deps:
         section["deps"] = deps
     wanted = [stage.section] if stage.section else []

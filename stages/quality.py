@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from analysis.quality import METRICS, Judgements, per_query
+from analysis.quality import METRICS, per_query
 from analysis.ties import expected_recall, tied_share
 from stages.exact import Params
+from stages.judged import read_judgements
 from stages.stage import CELL, Run, Stage
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
@@ -22,10 +23,7 @@ STAGE = Stage(
 
 def run(run: Run[Params]) -> None:
     """Score what every search found against the judgements and the exact neighbours."""
-    leaf = run.open(JUDGEMENTS)
-    judgements = Judgements.sorted(
-        leaf.read("judged_query"), leaf.read("judged_document"), leaf.read("relevance"), leaf.size("query")
-    )
+    judgements = read_judgements(run.open(JUDGEMENTS))
     ks = list(run.params.k)
     exact_rows = run.open(EXACT_NEIGHBOURS).read("rows", 0)
 

@@ -58,7 +58,6 @@ class Stage:
         reads_texts, writes_texts: whether it reads or makes the texts of its dataset.
         needs_model, needs_dataset: whether it depends on the entry of its model or dataset in ``params.yaml``.
         needs_lock: whether its output depends on the versions of installed packages.
-        reads_files: what it reads of what other stages write for people, relative to the project.
         files, metrics: what it writes for people, relative to the project; metrics are shown by ``dvc metrics``.
         plots: entries of the top-level ``plots`` of ``dvc.yaml``.
     """
@@ -73,7 +72,6 @@ class Stage:
     needs_model: bool = False
     needs_dataset: bool = False
     needs_lock: bool = False
-    reads_files: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     plots: tuple[Mapping[str, Any], ...] = ()

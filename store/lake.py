@@ -244,7 +244,7 @@ def _select_code(groups: Mapping[str, xr.Dataset], labels: dict[str, Any]) -> xr
             stored = 8 * data.sizes["byte"]
             if bits % 8 or not 0 < bits <= stored:
                 raise InvalidInput(f"sel: bits {bits} is not a multiple of 8 up to the {stored} stored")
-            data = data.isel(byte=slice(0, bits // 8))
+            data = data.isel(byte=slice(0, bits // 8)).assign_attrs(bits=bits)
     else:
         lengths = {8 * data.sizes["byte"]: data for data in candidates.values()}
         if bits is None and len(lengths) == 1:

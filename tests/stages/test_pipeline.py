@@ -131,6 +131,7 @@ def test_reading_through_the_lake(study: Path) -> None:
     long = lake.codes.sel(model="lsa-64", dataset="first", codec="phase1", bits=128, seed=1)
     short = lake.codes.sel(model="lsa-64", dataset="first", codec="phase1", bits=64, seed=1)
     np.testing.assert_array_equal(long.documents.values[:, :8], short.documents.values)
+    assert short.attrs["bits"] == 64
     assert lake.codes.sel(model="lsa-64", dataset="first", codec="pq", bits=64).documents.shape == (1, 400, 8)
     assert set(lake.embeddings.sel(dataset="first").children) == {"lsa-32", "lsa-64"}
     results = lake.results
