@@ -100,7 +100,7 @@ class Collection:
                 )
         return xr.DataTree.from_dict(nodes)
 
-    def _cell(self, keys: Keys, labels: dict[str, Any]) -> Any:
+    def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
         import xarray as xr
 
         groups = {name: data for leaf in self._leaves(keys) for name, data in _datasets(leaf).items()}
@@ -129,7 +129,7 @@ class Collection:
 class Neighbours(Collection):
     """What every search of a cell found, exact, binary and quantised side by side."""
 
-    def _cell(self, keys: Keys, labels: dict[str, Any]) -> Any:
+    def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
         import xarray as xr
 
         parts = []
@@ -230,9 +230,9 @@ def _refuse(labels: Mapping[str, Any], missing: str) -> None:
         raise InvalidInput(f"sel: {', '.join(labels)} can only be given together with {missing}")
 
 
-def _select_code(groups: Mapping[str, xr.Dataset], labels: dict[str, Any]) -> xr.Dataset:
+def _select_code(groups: Mapping[str, xr.Dataset], labels: Mapping[str, Any]) -> xr.Dataset:
     """The codes of one codec, and of one length and seed if given."""
-    codec, bits = labels.pop("codec"), labels.pop("bits", None)
+    codec, bits = labels["codec"], labels.get("bits")
     candidates = {
         name: data for name, data in groups.items() if name == codec or name.rpartition("-")[0] == codec
     }
@@ -252,7 +252,7 @@ def _select_code(groups: Mapping[str, xr.Dataset], labels: dict[str, Any]) -> xr
         if bits not in lengths:
             raise InvalidInput(f"sel: bits {bits} is not stored for {codec}; there are {sorted(lengths)}")
         data = lengths[bits]
-    return _select(data, labels)
+    return _select(data, {name: value for name, value in labels.items() if name not in ("codec", "bits")})
 
 
 def _select(data: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:

@@ -134,6 +134,9 @@ def test_reading_through_the_lake(study: Path) -> None:
     assert short.attrs["bits"] == 64
     assert lake.codes.sel(model="lsa-64", dataset="first", codec="pq", bits=64).documents.shape == (1, 400, 8)
     assert set(lake.embeddings.sel(dataset="first").children) == {"lsa-32", "lsa-64"}
+    of_all = lake.codes.sel(dataset="first", codec="phase1", bits=64, seed=1)
+    np.testing.assert_array_equal(of_all["lsa-64/first"].documents.values, short.documents.values)
+    assert {of_all[f"{model}/first"].sizes["byte"] for model in ("lsa-32", "lsa-64")} == {8}
     results = lake.results
     assert (
         float(
