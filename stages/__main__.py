@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from stages import code, graph, params
-from stages.stage import DATASET, MODEL, Run
+from stages.stage import DATASET, MODEL, Run, Stage
 from store.errors import BitlakeError, InvalidInput
 from store.layout import Layout
 
@@ -37,17 +37,16 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         if chosen.name == "graph":
             graph.run(root, only_check=chosen.check, study=chosen.study)
         elif chosen.name == "code":
-            code.write(root, {stage.name: f"stages.{stage.module}" for stage in params.stages().values()})
+            code.write(root, {stage.name: f"stages.{stage.module}" for stage in known.values()})
         else:
-            _run_stage(root, chosen)
+            _run_stage(root, known[chosen.name], chosen)
     except BitlakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _run_stage(root: Path, chosen: argparse.Namespace) -> None:
-    stage = params.stages()[chosen.name]
+def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     parsed = params.load(root)
     graph.check(root, parsed)
     keys = {key: getattr(chosen, key) for key in stage.per}

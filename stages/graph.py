@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from stages.code import CODE, PACKAGES
-from stages.params import PARAMS, STUDIES, Params, load, parse, read_yaml, stages
+from stages.params import PARAMS, STUDIES, Params, load, parse, parse_yaml, read_yaml, stages
 from stages.stage import DATASET, MODEL, Stage
 from store.commit import write_file
 from store.errors import InvalidInput
@@ -70,7 +70,7 @@ def use(root: Path, study: str) -> Params:
     overlay = (folder / f"{study}.yaml").read_text(encoding="utf-8")
     current = (root / PARAMS).read_text(encoding="utf-8")
     changed = _replace_section(current, "study", overlay)
-    params = parse(yaml.safe_load(changed))
+    params = parse(parse_yaml(changed, PARAMS))
     content = text(params).encode()
     write_file(Layout(root), root / PARAMS, changed.encode())
     write_file(Layout(root), root / DVC, content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -36,20 +37,18 @@ MODULES = (
 """The stage modules, in the order of the graph."""
 
 
+def _modules() -> list[ModuleType]:
+    return [importlib.import_module(f"stages.{module}") for module in MODULES]
+
+
 def stages() -> dict[str, Stage]:
     """Every stage by name, in the order of the graph."""
-    found = (importlib.import_module(f"stages.{module}").STAGE for module in MODULES)
-    return {stage.name: stage for stage in found}
+    return {module.STAGE.name: module.STAGE for module in _modules()}
 
 
 def section_types() -> dict[str, type]:
     """The type of every section of ``params.yaml`` that belongs to stages."""
-    types: dict[str, type] = {}
-    for module in MODULES:
-        loaded = importlib.import_module(f"stages.{module}")
-        if loaded.STAGE.section:
-            types.setdefault(loaded.STAGE.section, loaded.Params)
-    return types
+    return {module.STAGE.section: module.Params for module in _modules() if module.STAGE.section}
 
 
 class Params(BaseModel):
@@ -69,22 +68,26 @@ class Params(BaseModel):
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping from ``path``, or one line that says why not."""
     try:
-        content = yaml.load(
-            path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        return parse_yaml(path.read_text(encoding="utf-8"), path.name)
     except FileNotFoundError:
         raise InvalidInput(f"{path.name}: is not there; run from the root of the project") from None
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """A YAML mapping from ``text``, or one line that says where in the file ``name`` it is none."""
+    try:
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "is not YAML"
-        raise InvalidInput(f"{path.name}{where}: {problem}") from None
+        raise InvalidInput(f"{name}{where}: {problem}") from None
     if not isinstance(content, dict):
-        raise InvalidInput(f"{path.name}: expected a mapping of sections")
+        raise InvalidInput(f"{name}: expected a mapping of sections")
     return content
 
 
-def parse(content: Mapping[str, Any], name: str = PARAMS) -> Params:
+def parse(content: Mapping[str, Any]) -> Params:
     """Check and freeze the content of ``params.yaml``.
 
     Raises `InvalidInput` with one line that names the first wrong field, what was expected and what came.
@@ -94,8 +97,8 @@ def parse(content: Mapping[str, Any], name: str = PARAMS) -> Params:
     try:
         params = kind.model_validate(content)
     except ValidationError as error:
-        raise InvalidInput(f"{name}: {_first_line(error)}") from None
-    _check_references(params, name)
+        raise InvalidInput(f"{PARAMS}: {_first_line(error)}") from None
+    _check_references(params)
     return params
 
 
@@ -126,24 +129,24 @@ def _first_line(error: ValidationError) -> str:
     return f"{where}: {message}{more}"
 
 
-def _check_references(params: Params, name: str) -> None:
+def _check_references(params: Params) -> None:
     for kind, known in (("models", params.models), ("datasets", params.datasets)):
         for label in known:
-            check_label(label, f"{name}: {kind}.{label}")
+            check_label(label, f"{PARAMS}: {kind}.{label}")
         chosen = getattr(params.study, kind)
         if not chosen:
-            raise InvalidInput(f"{name}: study.{kind}: is empty; name at least one of {', '.join(known)}")
+            raise InvalidInput(f"{PARAMS}: study.{kind}: is empty; name at least one of {', '.join(known)}")
         for position, label in enumerate(chosen):
             if label not in known:
                 raise InvalidInput(
-                    f"{name}: study.{kind}.{position}: {label!r} is not one of {kind}: {', '.join(known)}"
+                    f"{PARAMS}: study.{kind}.{position}: {label!r} is not one of {kind}: {', '.join(known)}"
                 )
             if label in chosen[:position]:
-                raise InvalidInput(f"{name}: study.{kind}.{position}: {label!r} is named twice")
+                raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
     k = params.section("search").k
     for section, chosen_k in (
         ("results.headline", params.section("results").headline.k),
         ("correlate", params.section("correlate").k),
     ):
         if chosen_k not in k:
-            raise InvalidInput(f"{name}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
+            raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")

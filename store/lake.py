@@ -29,21 +29,6 @@ from store.schema import Schema
 if TYPE_CHECKING:
     import xarray as xr
 
-_ALL = (
-    JUDGEMENTS,
-    EMBEDDINGS,
-    BINARY_CODES,
-    QUANTIZED_CODES,
-    EXACT_NEIGHBOURS,
-    BINARY_NEIGHBOURS,
-    QUANTIZED_NEIGHBOURS,
-    GEOMETRY,
-    QUALITY,
-    RESULTS,
-)
-SCHEMAS: Mapping[str, Schema] = {schema.artifact: schema for schema in _ALL}
-"""Every artifact of the lake by name."""
-
 Keys = dict[str, str]
 
 
