@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 # Eighty short processes a study: let Python keep their bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test test-full bench lint graph study analysis lock clean
+.PHONY: help repro test test-full bench lint graph study analysis remote lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -52,6 +52,9 @@ study: $(VENV)/.installed-analysis ## write another study's cells into dvc.yaml:
 analysis: $(VENV)/.installed-analysis ## install what pulling and analysing need (no torch)
 	@echo "ready: $(PY)"
 
+remote: $(VENV)/.installed-analysis ## rewrite remote/, what a fresh clone pulls, from the computed study
+	@$(IN_VENV) lake publish --remote shipped
+
 lock: $(VENV)/.installed-dev ## rewrite requirements/*.txt from what the environment holds
 	@$(PY) requirements/lock.py
 
@@ -69,6 +72,7 @@ $(VENV)/.installed-dev: $(dev_chain:%=requirements/%.txt)
 $(VENV)/.installed-%: | $(VENV)/.created
 	@echo "Installing requirements/$*.txt into $(VENV): some minutes the first time, seconds later."
 	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input -r requirements/$*.txt
+	@$(PY) -m pip install --quiet --quiet --disable-pip-version-check --no-input --no-deps --editable .
 	@touch $($*_chain:%=$(VENV)/.installed-%)
 
 $(VENV)/.created:

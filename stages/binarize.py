@@ -1,15 +1,21 @@
 """E2: Phase-1 codes of a cell's documents and queries, one code of the longest length per seed."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field as Constraint
 from pydantic import field_validator
 
+from stages.growth import code_digest, earlier
 from stages.stage import CELL, Progress, Run, Section, Stage
+from store import digest
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.codecs import phase1
+from store.growth import Block, array_blocks, grow
+from store.leaf import Leaf
 
 STAGE = Stage(name="binarize", per=CELL, section="binarize", reads=(EMBEDDINGS,), writes=(BINARY_CODES,))
 
@@ -44,15 +50,30 @@ def run(run: Run[Params]) -> None:
     """Encode every vector once per seed; shorter codes are prefixes of what is stored."""
     embeddings = run.open(EMBEDDINGS)
     longest, seeds = max(run.params.bits), run.params.seeds
+    recipe = digest.of_settings(code=code_digest(phase1.__name__), bits=longest, seeds=seeds)
+    before = earlier(run, BINARY_CODES)
     with run.commit(BINARY_CODES) as leaf:
         total = len(seeds) * sum(embeddings.size(axis) for axis in ("document", "query"))
         progress = Progress(f"encode to {longest} bits", total, "vectors")
         for side, axis in (("documents", "document"), ("queries", "query")):
-            codes = leaf.create(f"phase1/{side}", (len(seeds), embeddings.size(axis), longest // 8))
-            for index, seed in enumerate(seeds):
-                blocks = (phase1.encode(block, longest, seed) for _, block in embeddings.blocks(side))
-                leaf.fill(codes, progress.watch(blocks), index)
+            grow(
+                leaf,
+                before,
+                f"phase1/{side}",
+                (len(seeds), embeddings.size(axis), longest // 8),
+                recipe,
+                array_blocks(embeddings, side),
+                _encoding(embeddings, side, longest, seeds),
+                progress.advance,
+            )
         leaf.write("phase1/seed", np.array(seeds, np.int32))
         leaf.describe_group("phase1", bits=list(run.params.bits))
         leaf.describe(**run.keys)
     run.say(f"{len(seeds)} codes of {longest} bits a vector")
+
+
+def _encoding(
+    embeddings: Leaf, side: str, bits: int, seeds: Sequence[int]
+) -> Callable[[Block, int], NDArray[np.uint8]]:
+    """Codes of a block of vectors by the projection of an index."""
+    return lambda block, index: phase1.encode(embeddings.read(side, block.slice), bits, seeds[index])

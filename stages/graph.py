@@ -113,7 +113,9 @@ def _stage(stage: Stage, params: Params) -> dict[str, Any]:
     if stage.writes_texts:
         outs.append({f"{CORPORA}/{keys[DATASET]}": {"cache": False, "persist": True, "push": False}})
     outs += [
-        {path: {"persist": True}} for schema in stage.writes for path in _paths(schema, stage, keys, params)
+        {path: {"persist": True} if schema.kept else {"cache": False, "persist": True}}
+        for schema in stage.writes
+        for path in _paths(schema, stage, keys, params)
     ]
     outs += [{path: {"cache": False, "persist": True}} for path in stage.files]
     if outs:

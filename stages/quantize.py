@@ -1,19 +1,24 @@
 """E3: PQ and INT8 codes of a cell's documents, with the state that was fitted on a seeded sample of them."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
+from stages.growth import code_digest, earlier
 from stages.parallel import side_by_side
 from stages.stage import CELL, Progress, Run, Section, Stage
+from store import digest
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.codecs.base import Codec
+from store.codecs.base import Codec, State
 from store.codecs.product import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.configuration import NO_SEED
+from store.growth import Block, array_blocks, grow
+from store.leaf import Leaf
 
 STAGE = Stage(name="quantize", per=CELL, section="quantize", reads=(EMBEDDINGS,), writes=(QUANTIZED_CODES,))
 
@@ -51,19 +56,38 @@ def run(run: Run[Params]) -> None:
     every = [codec for codecs in groups.values() for codec in codecs]
     fitted = dict(zip(every, side_by_side(lambda codec: codec.fit(sample), every, "fit"), strict=True))
     progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
+    blocks = array_blocks(embeddings, "documents")
+    before = earlier(run, QUANTIZED_CODES)
     with run.commit(QUANTIZED_CODES) as leaf:
         for name, codecs in groups.items():
             states = [fitted[codec] for codec in codecs]
             for key in states[0]:
                 leaf.write(f"{name}/{key}", np.stack([state[key] for state in states]))
             width = codecs[0].bytes_per_vector(embeddings.size("dimension"))
-            codes = leaf.create(f"{name}/documents", (len(codecs), n, width))
-            for index, (codec, state) in enumerate(zip(codecs, states, strict=True)):
-                blocks = (codec.encode(state, block) for _, block in embeddings.blocks("documents"))
-                leaf.fill(codes, progress.watch(blocks), index)
+            grow(
+                leaf,
+                before,
+                f"{name}/documents",
+                (len(codecs), n, width),
+                # Where the sample changed as the collection grew, so does the state, and no code is taken over.
+                digest.of_settings(
+                    code=code_digest(type(codecs[0]).__module__),
+                    states=[digest.of_arrays(state) for state in states],
+                ),
+                blocks,
+                _encoding(embeddings, codecs, states),
+                progress.advance,
+            )
             leaf.write(
                 f"{name}/seed", np.array([getattr(codec, "seed", NO_SEED) for codec in codecs], np.int32)
             )
             leaf.describe_group(name, codec=codecs[0].name)
         leaf.describe(**run.keys, fit_rows=len(chosen))
     run.say(f"{', '.join(groups)}, fitted on {len(chosen)} documents")
+
+
+def _encoding(
+    embeddings: Leaf, codecs: Sequence[Codec], states: Sequence[State]
+) -> Callable[[Block, int], NDArray[Any]]:
+    """Codes of a block of documents by the codec of an index."""
+    return lambda block, index: codecs[index].encode(states[index], embeddings.read("documents", block.slice))

@@ -8,7 +8,9 @@ depends on time, host or path.
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,23 +24,29 @@ import zarr
 from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from store.errors import InvalidInput
+from store.errors import InvalidInput, UnavailableResource
 from store.layout import Layout
 from store.leaf import MANIFEST, open_leaf
+from store.rows import RowChunks, row_chunks, write_rows
 from store.schema import SCHEMA_VERSION, Schema
+from store.shard import listed_checksums
 
 ZSTD_LEVEL = 3
 
 
 @dataclass
 class LeafWriter:
-    """A leaf being written. Arrays appear through `create` or `write`, attributes through `describe`."""
+    """A leaf being written. Arrays appear through `create` or `write`, attributes through `describe`.
+
+    ``made_from`` says what arrays and attributes were made from, as `store.growth` will look for it.
+    """
 
     path: Path
     schema: Schema
     group: zarr.Group
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, list[str]] = field(default_factory=dict)
 
     def create(self, path: str, shape: tuple[int, ...]) -> zarr.Array[Any]:
         """Create the array declared at ``path``; fill it by shard-aligned assignment along its rows."""
@@ -81,7 +89,13 @@ class LeafWriter:
             raise InvalidInput(
                 f"{self.schema.artifact}/{path}: got shape {data.shape}, expected {declared.dims}"
             )
-        self.create(path, data.shape)[...] = data
+        array = self.create(path, data.shape)
+        layout = self._row_chunks(array)
+        if layout is None:
+            array[...] = data
+        else:
+            for leading in np.ndindex(*data.shape[: layout.axis]):
+                self.fill(array, [data[leading]], *leading)
 
     def fill(self, array: zarr.Array[Any], blocks: Iterable[NDArray[Any]], *leading: int) -> None:
         """Write consecutive blocks of rows until the array is full; ``leading`` fixes the indices before the rows.
@@ -89,13 +103,18 @@ class LeafWriter:
         Whole shards are written: one written in parts would be read back and rewritten for each part.
         """
         shard_rows = (array.shards or array.chunks)[len(leading)]
+        layout = self._row_chunks(array)
         waiting: list[NDArray[Any]] = []
         first = held = 0
 
         def flush() -> None:
             nonlocal first, held
-            index: tuple[Any, ...] = (*leading, slice(first, first + held))
-            array[index] = np.concatenate(waiting)
+            if layout is not None and layout.axis == len(leading):
+                file = self.path / array.path / layout.file_name(*leading, first // shard_rows)
+                write_rows(file, layout, waiting, array.fill_value)
+            else:
+                index: tuple[Any, ...] = (*leading, slice(first, first + held))
+                array[index] = np.concatenate(waiting)
             first, held = first + held, 0
             waiting.clear()
 
@@ -112,6 +131,9 @@ class LeafWriter:
         if first != array.shape[len(leading)]:
             raise InvalidInput(f"{array.path}: got {first} rows, expected {array.shape[len(leading)]}")
 
+    def _row_chunks(self, array: zarr.Array[Any]) -> RowChunks | None:
+        return row_chunks(json.loads((self.path / array.path / "zarr.json").read_bytes()))
+
     def describe(self, **attributes: Any) -> None:
         """Add attributes to the leaf: plain JSON values that carry meaning."""
         self.attributes.update(attributes)
@@ -125,11 +147,18 @@ class LeafWriter:
         self.schema.check_attributes(self.attributes)
         manifest = {
             "artifact": self.schema.artifact,
-            "arrays": sorted(self.shapes),
+            "arrays": {path: self._checksums(path) for path in self.shapes},
+            "made_from": self.made_from,
             "version": SCHEMA_VERSION,
         }
-        _write_group_document(self.path, {**self.attributes, MANIFEST: manifest})
+        (self.path / "zarr.json").write_bytes(_group_document({**self.attributes, MANIFEST: manifest}))
         open_leaf(self.path, self.schema)
+
+    def _checksums(self, path: str) -> dict[str, str]:
+        """For each chunk file of an array, the checksums of its inner chunks: what a reader will expect of it."""
+        chunks, shards = self.schema.field_of(path).chunks_and_shards(self.shapes[path])
+        inner = math.prod(whole // part for whole, part in zip(shards, chunks, strict=True)) if shards else 0
+        return {file.name: listed_checksums(file, inner).hex() for file in (self.path / path).glob("c.*")}
 
 
 @contextmanager
@@ -152,7 +181,8 @@ def staged_folder(layout: Layout, name: str, target: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        yield folder
+        with _room_for(target):
+            yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -181,8 +211,22 @@ def write_file(layout: Layout, target: Path, content: bytes) -> None:
     layout.staging.mkdir(parents=True, exist_ok=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = layout.staging / target.name
-    beside.write_bytes(content)
+    with _room_for(target):
+        beside.write_bytes(content)
     beside.replace(target)
+
+
+@contextmanager
+def _room_for(target: Path) -> Iterator[None]:
+    """A full disk is one line for a person, who can mend it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UnavailableResource(
+            f"{target}: no space left to write it ({error.strerror}); free some, then run again"
+        ) from error
 
 
 _AT_FDCWD = -100
@@ -202,15 +246,14 @@ def _make_parent_groups(layout: Layout, target: Path) -> None:
     """Groups above the leaves: without their documents the lake would not open as one tree."""
     for folder in target.parents:
         if not (folder / "zarr.json").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_group_document(folder, {})
+            write_file(layout, folder / "zarr.json", _group_document({}))
         if folder == layout.lake:
             break
 
 
-def _write_group_document(folder: Path, attributes: Mapping[str, Any]) -> None:
+def _group_document(attributes: Mapping[str, Any]) -> bytes:
     document = {"attributes": attributes, "node_type": "group", "zarr_format": 3}
-    (folder / "zarr.json").write_text(json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _fill_value(dtype: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,14 +22,57 @@ from store.artifacts.quality import QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.errors import InvalidInput, MissingArtifact
-from store.layout import LAKE, Layout
+from store.layout import LAKE, Layout, leaf_path
 from store.leaf import MANIFEST, Leaf, open_leaf
 from store.schema import Schema
+from store.source import Folder, Source
 
 if TYPE_CHECKING:
     import xarray as xr
 
+SCHEMAS: Mapping[str, Schema] = {
+    schema.artifact: schema
+    for schema in (
+        JUDGEMENTS,
+        EMBEDDINGS,
+        BINARY_CODES,
+        QUANTIZED_CODES,
+        EXACT_NEIGHBOURS,
+        BINARY_NEIGHBOURS,
+        QUANTIZED_NEIGHBOURS,
+        GEOMETRY,
+        QUALITY,
+        RESULTS,
+    )
+}
+"""Every artifact of the lake by name."""
+
 Keys = dict[str, str]
+
+
+class Leaves(Protocol):
+    """Where leaves are found: the workspace, or a revision."""
+
+    def leaves(self, schema: Schema) -> list[str]:
+        """Paths of an artifact's leaves that are there, relative to the project, sorted."""
+
+    def source(self, path: str) -> Source:
+        """The files of the leaf at ``path``; without names where there is none."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The leaves that lie in the project's folder."""
+
+    layout: Layout
+
+    def leaves(self, schema: Schema) -> list[str]:
+        artifact = self.layout.lake / schema.artifact
+        documents = artifact.glob("/".join(["*"] * len(schema.keys) + ["zarr.json"]))
+        return sorted(document.parent.relative_to(self.layout.root).as_posix() for document in documents)
+
+    def source(self, path: str) -> Source:
+        return Folder(self.layout.root / path)
 
 
 @dataclass(frozen=True)
@@ -40,9 +83,9 @@ class Collection:
     ``xarray.DataTree``.
     """
 
-    layout: Layout
+    leaves: Leaves
     schemas: tuple[Schema, ...]
-    decorate: Callable[[Layout, Keys, xr.Dataset], xr.Dataset] | None = None
+    decorate: Callable[[Leaves, Keys, xr.Dataset], xr.Dataset] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -51,13 +94,7 @@ class Collection:
 
     def cells(self) -> list[Keys]:
         """Keys of the leaves that are here, sorted."""
-        found = {
-            tuple(path.relative_to(self.layout.lake / schema.artifact).parts[:-1])
-            for schema in self.schemas
-            for path in (self.layout.lake / schema.artifact).glob(
-                "/".join(["*"] * len(self.keys) + ["zarr.json"])
-            )
-        }
+        found = {tuple(path.split("/")[2:]) for schema in self.schemas for path in self.leaves.leaves(schema)}
         return [dict(zip(self.keys, values, strict=True)) for values in sorted(found)]
 
     def sel(self, **labels: Any) -> Any:
@@ -90,7 +127,7 @@ class Collection:
 
         groups = {name: data for leaf in self._leaves(keys) for name, data in _datasets(leaf).items()}
         if set(groups) == {""}:
-            data = groups[""] if self.decorate is None else self.decorate(self.layout, keys, groups[""])
+            data = groups[""] if self.decorate is None else self.decorate(self.leaves, keys, groups[""])
             return _select(data, labels)
         if "codec" in labels:
             return _select_code(groups, labels)
@@ -100,10 +137,10 @@ class Collection:
     def _leaves(self, keys: Keys) -> Iterator[Leaf]:
         found = False
         for schema in self.schemas:
-            path = self.layout.leaf(schema.artifact, keys)
-            if path.exists():
+            source = self.leaves.source(leaf_path(schema.artifact, keys))
+            if source.names:
                 found = True
-                yield open_leaf(path, schema)
+                yield open_leaf(source, schema)
         if not found:
             raise MissingArtifact(
                 f"{self.schemas[0].artifact}: {keys} is not here; run `dvc pull` or `dvc repro`"
@@ -132,15 +169,15 @@ class Neighbours(Collection):
 class Lake:
     """The artifacts of a project by the question they answer."""
 
-    layout: Layout
+    leaves: Leaves
 
     def _collection(self, *schemas: Schema) -> Collection:
-        return Collection(self.layout, schemas)
+        return Collection(self.leaves, schemas)
 
     @property
     def embeddings(self) -> Collection:
         """Vectors: ``documents (document, dimension)`` and ``queries (query, dimension)``, with their ids."""
-        return Collection(self.layout, (EMBEDDINGS,), _with_ids)
+        return Collection(self.leaves, (EMBEDDINGS,), _with_ids)
 
     @property
     def judgements(self) -> Collection:
@@ -155,7 +192,7 @@ class Lake:
     @property
     def neighbours(self) -> Neighbours:
         """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours."""
-        return Neighbours(self.layout, (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS))
+        return Neighbours(self.leaves, (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS))
 
     @property
     def geometry(self) -> Collection:
@@ -170,17 +207,28 @@ class Lake:
     @property
     def results(self) -> xr.Dataset:
         """The cube of a study over ``(model, dataset, codec, bits, metric, k)``."""
-        return _datasets(open_leaf(self.layout.leaf(RESULTS.artifact, {}), RESULTS))[""]
+        return _datasets(open_leaf(self.leaves.source(leaf_path(RESULTS.artifact, {})), RESULTS))[""]
 
 
-def open_lake(repo: str | Path = ".") -> Lake:
-    """The lake of the project at ``repo``; raises `MissingArtifact` where there is none."""
-    layout = Layout(Path(repo))
+def open_lake(repo: str | Path = ".", rev: str | None = None, remote: str | None = None) -> Lake:
+    """The lake of the project at ``repo``, a path or a Git URL.
+
+    With nothing else it is the workspace: what has been computed or pulled. With ``rev`` (any commit, tag or branch),
+    with ``remote`` (the name of a DVC remote), or of a URL, nothing need be pulled: arrays are read from DVC's cache
+    or the remote, and only the bytes that an index asks for. Raises `MissingArtifact` where there is no lake and
+    `InvalidInput` for an unknown revision or remote.
+    """
+    folder = Path(repo)
+    if rev is not None or remote is not None or not folder.is_dir():
+        from store.revision import open_revision
+
+        return Lake(open_revision(str(repo), rev, remote))
+    layout = Layout(folder)
     if not (layout.lake / "zarr.json").is_file():
         raise MissingArtifact(
             f"{repo}: no {LAKE} here; give the root of a project, then run `dvc pull` or `make repro`"
         )
-    return Lake(layout)
+    return Lake(Workspace(layout))
 
 
 def _datasets(leaf: Leaf) -> dict[str, xr.Dataset]:
@@ -189,7 +237,7 @@ def _datasets(leaf: Leaf) -> dict[str, xr.Dataset]:
 
     found = {}
     for group in leaf.groups() or ("",):
-        data = xr.open_zarr(leaf.path, group=group or None, consolidated=False, chunks=None, zarr_format=3)
+        data = xr.open_zarr(leaf.store, group=group or None, consolidated=False, chunks=None, zarr_format=3)
         data.attrs.pop(MANIFEST, None)
         prefix = f"{group}/" if group else ""
         found[group] = data.set_coords(
@@ -202,11 +250,11 @@ def _dims(leaf: Leaf) -> set[str]:
     return {name for path in leaf.paths for name in leaf.schema.field_of(path).dims}
 
 
-def _with_ids(layout: Layout, keys: Keys, data: xr.Dataset) -> xr.Dataset:
-    path = layout.leaf(JUDGEMENTS.artifact, {"dataset": keys["dataset"]})
-    if not path.exists():
+def _with_ids(leaves: Leaves, keys: Keys, data: xr.Dataset) -> xr.Dataset:
+    source = leaves.source(leaf_path(JUDGEMENTS.artifact, {"dataset": keys["dataset"]}))
+    if not source.names:
         return data
-    ids = _datasets(open_leaf(path, JUDGEMENTS))[""]
+    ids = _datasets(open_leaf(source, JUDGEMENTS))[""]
     return data.assign_coords({name: ids[name] for name in ("document_id", "query_id")})
 
 

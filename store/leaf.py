@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,39 +13,93 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from store.document import check_document, check_group
 from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
+from store.layout import check_label
+from store.leaf_store import LeafStore
+from store.rows import RowChunks, read_index, row_chunks
 from store.schema import SCHEMA_VERSION, Schema
+from store.shard import CHECKSUM_BYTES
+from store.source import Folder, Source
 
 MANIFEST = "bitlake"
-"""Attribute of a leaf's root group: schema name and version, completeness, and the list of its arrays."""
+"""Attribute of a leaf's root group: schema name and version, and its arrays with the checksums of their chunks."""
 
-BLOCK_BYTES = 64 * 1024 * 1024
-"""Upper bound of the blocks that `Leaf.blocks` yields, in bytes."""
+BLOCK_BYTES = 31 * 1024 * 1024
+"""Upper bound of the blocks that `Leaf.blocks` yields, in bytes.
+
+glibc hands back memory of 32 MiB and more at once: every block would be paged in anew, a third of its reading time.
+"""
+
+LARGEST_CHUNK = 1 << 30
+"""Bytes of an inner chunk above which a leaf is refused: reading a single number would decode as much."""
+
+MOST_INNER_CHUNKS = 1 << 20
+"""Inner chunks of a shard above which a leaf is refused: its index would be read for every number."""
+
+
+@dataclass(frozen=True)
+class ArrayFiles:
+    """What is known of an array before anything of it is read.
+
+    ``chunk`` is the shape of an inner chunk and ``inner`` the number of them in the index of each shard, 0 where the
+    array has no shards. ``checksums`` are those of the inner chunks of each chunk file, in order. ``rows`` says how
+    rows lie in the files, where they can be read without Zarr. ``document`` is its ``zarr.json``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    chunk: tuple[int, ...]
+    inner: int
+    checksums: Mapping[str, tuple[bytes, ...]]
+    rows: RowChunks | None
+    document: bytes
 
 
 @dataclass(frozen=True)
 class Leaf:
     """A complete, checked leaf group, read lazily."""
 
-    path: Path
+    source: Source
     schema: Schema
     attributes: Mapping[str, Any]
-    shapes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, ArrayFiles]
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Paths of the arrays below the leaf, sorted."""
-        return tuple(self.shapes)
+        return tuple(self.arrays)
+
+    @property
+    def store(self) -> LeafStore:
+        """The leaf as a read-only Zarr store in which what is missing or damaged raises."""
+        return LeafStore(self.source, self.arrays)
 
     def array(self, path: str) -> zarr.Array[Any]:
         """The Zarr array at ``path``; nothing is read before it is indexed."""
-        if path not in self.paths:
-            raise MissingArtifact(f"{self.path}: has no array {path!r}, only {', '.join(self.paths)}")
-        return zarr.open_array(self.path / path, mode="r")
+        self._files(path)
+        return zarr.open_array(self.store, path=path, mode="r")
 
     def read(self, path: str, index: Any = ...) -> NDArray[Any]:
-        """The values of an array, or of a part of it."""
-        return np.asarray(self.array(path)[index])
+        """The values of an array, or of a part of it; any index that Zarr takes.
+
+        Consecutive whole rows of uncompressed arrays in the workspace are read straight from their files, everything
+        else by Zarr; what is read is proved in the same way.
+        """
+        values = self._rows(path, index)
+        return np.asarray(self.array(path)[index]) if values is None else values
+
+    def _files(self, path: str) -> ArrayFiles:
+        if path not in self.arrays:
+            raise MissingArtifact(f"{self.source.label}: has no array {path!r}, only {', '.join(self.paths)}")
+        return self.arrays[path]
+
+    def _rows(self, path: str, index: Any) -> NDArray[Any] | None:
+        """The values at ``index`` straight from their files; None where only Zarr can read, or say what is wrong."""
+        files = self._files(path)
+        if files.rows is None or not isinstance(self.source, Folder):
+            return None
+        return read_index(self.source.path / path, files.rows, files.checksums, files.shape, index)
 
     def strings(self, path: str) -> list[str]:
         """The values of a one-dimensional text array."""
@@ -57,76 +111,153 @@ class Leaf:
 
     def group_attributes(self, name: str) -> dict[str, Any]:
         """Attributes of a group below the leaf."""
-        return dict(json.loads((self.path / name / "zarr.json").read_bytes())["attributes"])
+        return dict(json.loads(self.source.read(f"{name}/zarr.json"))["attributes"])
 
     def size(self, dimension: str) -> int:
         """Length of a dimension, taken from the first array that has it."""
-        for path, shape in self.shapes.items():
+        for path, files in self.arrays.items():
             dims = self.schema.field_of(path).dims
             if dimension in dims:
-                return shape[dims.index(dimension)]
-        raise InvalidInput(f"{self.path}: no array has a dimension {dimension!r}")
+                return files.shape[dims.index(dimension)]
+        raise InvalidInput(f"{self.source.label}: no array has a dimension {dimension!r}")
 
     def blocks(self, path: str, *leading: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Consecutive rows of an array as ``(first_row, values)``, each block of at most `BLOCK_BYTES`.
 
         ``leading`` fixes the indices before the row dimension (for codes: the seed).
         """
-        array = self.array(path)
-        rows = array.shape[len(leading)]
-        chunk_rows = array.chunks[len(leading)]
-        row_bytes = array.dtype.itemsize * int(np.prod(array.shape[len(leading) + 1 :]))
-        step = max(1, BLOCK_BYTES // (row_bytes * chunk_rows)) * chunk_rows
+        files, at = self._files(path), len(leading)
+        rows, chunk_rows = files.shape[at], files.chunk[at]
+        row_bytes = _item_bytes(files.dtype) * math.prod(files.shape[at + 1 :])
+        step = max(1, BLOCK_BYTES // max(1, row_bytes * chunk_rows)) * chunk_rows
         for first in range(0, rows, step):
-            index: tuple[Any, ...] = (*leading, slice(first, min(first + step, rows)))
-            yield first, np.asarray(array[index])
+            yield first, self.read(path, (*leading, slice(first, min(first + step, rows))))
 
 
-def open_leaf(path: Path, schema: Schema, *, remedy: str = "run `dvc repro` or `dvc pull`") -> Leaf:
-    """Open a leaf and check it against its schema, its list of arrays and its files on disk.
+def open_leaf(where: Path | Source, schema: Schema) -> Leaf:
+    """Open a leaf and check it against its schema, its list of arrays and the files that are there.
 
-    Raises `MissingArtifact` when there is none and `DamagedArtifact` when it is not what it says it is; a chunk
-    that is not there raises instead of reading as fill values.
+    Raises `MissingArtifact` when there is none and `DamagedArtifact` when it is not what it says it is; a chunk that is
+    not there raises instead of reading as fill values. Only the documents are read, a few kilobytes.
     """
-    document = path / "zarr.json"
-    if not document.is_file():
-        raise MissingArtifact(f"{path}: the artifact is not here; {remedy}")
+    if not isinstance(where, Path):
+        return _open(where, schema)
+    while True:
+        place = _inode(where)
+        try:
+            leaf = _open(Folder(where), schema)
+        except (DamagedArtifact, MissingArtifact):
+            if _inode(where) == place:
+                raise
+        else:
+            if _inode(where) == place:
+                return leaf
+        # A commit has put another leaf here between two reads: what was read is of neither.
+
+
+def _inode(folder: Path) -> int | None:
     try:
-        attributes = dict(json.loads(document.read_bytes())["attributes"])
+        return folder.stat().st_ino
+    except OSError:
+        return None
+
+
+def _open(source: Source, schema: Schema) -> Leaf:
+    if "zarr.json" not in source.names:
+        raise MissingArtifact(f"{source.label}: the artifact is not here; {source.remedy}")
+    try:
+        document = json.loads(source.read("zarr.json"))
+        check_group("", document)
+        attributes = dict(document["attributes"])
         manifest = attributes.pop(MANIFEST)
         if manifest["artifact"] != schema.artifact or manifest["version"] != SCHEMA_VERSION:
             raise DamagedArtifact(
-                f"{path}: holds {manifest['artifact']!r} version {manifest['version']}, "
-                f"expected {schema.artifact!r} version {SCHEMA_VERSION}; {remedy}"
+                f"{source.label}: holds {manifest['artifact']!r} version {manifest['version']}, "
+                f"expected {schema.artifact!r} version {SCHEMA_VERSION}; {source.remedy}"
             )
-        shapes = {name: _check_array(path / name, schema, name) for name in manifest["arrays"]}
-        schema.check_contents(list(shapes), shapes)
+        arrays = {
+            path: _checked_array(source, schema, path, listed)
+            for path, listed in sorted(manifest["arrays"].items())
+        }
+        for group in sorted({path.rpartition("/")[0] for path in arrays} - {""}):
+            check_group(group, json.loads(source.read(f"{group}/zarr.json")))
+        schema.check_contents(list(arrays), {path: files.shape for path, files in arrays.items()})
         schema.check_attributes(attributes)
-    except (KeyError, TypeError, AttributeError, ValueError, FileNotFoundError) as error:
-        if isinstance(error, DamagedArtifact):
-            raise
-        raise DamagedArtifact(f"{path}: {error}; remove the artifact, then {remedy}") from error
-    return Leaf(path, schema, attributes, shapes)
+    except DamagedArtifact:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise DamagedArtifact(
+            f"{source.label}: {error}; remove the artifact, then {source.remedy}"
+        ) from error
+    return Leaf(source, schema, attributes, arrays)
 
 
-def _check_array(folder: Path, schema: Schema, name: str) -> tuple[int, ...]:
-    """Check an array's document and files; returns its shape.
+def _checked_array(source: Source, schema: Schema, path: str, listed: Mapping[str, str]) -> ArrayFiles:
+    """Check an array's document and the names of its files; nothing is allocated that they do not bear out.
 
     The document is read as JSON: opening an array through Zarr costs some milliseconds, and a stage opens up to a
-    hundred. Every file that the shape promises must be there, because Zarr reads a missing one as fill values.
+    hundred.
     """
-    document = json.loads((folder / "zarr.json").read_bytes())
-    shape = tuple(document["shape"])
-    schema.check_array(name, document.get("dimension_names"), document["data_type"])
+    for part in path.split("/"):
+        check_label(part, "array")
+    if f"{path}/zarr.json" not in source.names:
+        raise InvalidInput(f"{path}: its zarr.json is missing")
+    content = source.read(f"{path}/zarr.json")
+    document = json.loads(content)
+    schema.check_array(path, document.get("dimension_names"), document["data_type"])
+    shape = _whole_numbers(path, "shape", document["shape"], least=0)
     # Where an array is sharded, the chunks of the grid are the shards.
-    unit = document["chunk_grid"]["configuration"]["chunk_shape"]
-    separator = document["chunk_key_encoding"]["configuration"]["separator"]
-    for index in itertools.product(
-        *(range(-(-size // step)) for size, step in zip(shape, unit, strict=True))
-    ):
-        key = separator.join(["c", *map(str, index)])
-        if not (folder / key).is_file():
-            raise DamagedArtifact(
-                f"{folder}: chunk {key} is missing; remove the artifact and make or pull it again"
-            )
-    return shape
+    unit = _whole_numbers(
+        path, "chunk_shape", document["chunk_grid"]["configuration"]["chunk_shape"], least=1
+    )
+    if len(shape) != len(unit) or len(shape) != len(schema.field_of(path).dims):
+        raise InvalidInput(f"{path}: shape {shape} and chunks {unit} do not fit its dimensions")
+    inner = 0
+    codecs, chunk = document["codecs"], unit
+    if codecs[0]["name"] == "sharding_indexed":
+        settings = codecs[0]["configuration"]
+        codecs = settings["codecs"]
+        chunk = _whole_numbers(path, "inner chunk_shape", settings["chunk_shape"], least=1)
+        if len(chunk) != len(unit) or any(whole % part for whole, part in zip(unit, chunk, strict=True)):
+            raise InvalidInput(f"{path}: inner chunks {chunk} do not divide shards {unit}")
+        inner = math.prod(whole // part for whole, part in zip(unit, chunk, strict=True))
+    check_document(path, schema.field_of(path), document, shape, unit, chunk if inner else None)
+    if math.prod(chunk) * _item_bytes(document["data_type"]) > LARGEST_CHUNK or inner > MOST_INNER_CHUNKS:
+        raise InvalidInput(f"{path}: chunks {chunk} in shards {unit} are larger than any that Bitlake writes")
+    grid = [-(-size // step) for size, step in zip(shape, unit, strict=True)]
+    # Counted before the list is read, because a shape can promise more chunks than could ever be listed.
+    if math.prod(grid) != len(listed):
+        raise InvalidInput(
+            f"{path}: shape {shape} takes {math.prod(grid)} chunk files, it lists {len(listed)}"
+        )
+    checksums = {}
+    for key, digits in listed.items():
+        place = [int(number) for number in key.split(".")[1:]]
+        if key != ".".join(["c", *map(str, place)]) or not _inside(place, grid):
+            raise InvalidInput(f"{path}: {key!r} is no chunk of shape {shape}")
+        if f"{path}/{key}" not in source.names:
+            raise InvalidInput(f"{path}: chunk {key} is missing")
+        stored = bytes.fromhex(digits)
+        held = [min(step, size - at * step) for size, step, at in zip(shape, unit, place, strict=True)]
+        expected = math.prod(-(-length // part) for length, part in zip(held, chunk, strict=True))
+        if len(stored) != CHECKSUM_BYTES * expected:
+            raise InvalidInput(f"{path}: {key} lists {len(stored)} bytes of checksums for {expected} chunks")
+        checksums[key] = tuple(
+            stored[at : at + CHECKSUM_BYTES] for at in range(0, len(stored), CHECKSUM_BYTES)
+        )
+    return ArrayFiles(shape, document["data_type"], chunk, inner, checksums, row_chunks(document), content)
+
+
+def _whole_numbers(path: str, what: str, values: Any, least: int) -> tuple[int, ...]:
+    if not isinstance(values, list) or any(type(value) is not int or value < least for value in values):
+        raise InvalidInput(f"{path}: {what} is {values!r}, expected whole numbers of at least {least}")
+    return tuple(values)
+
+
+def _inside(place: list[int], grid: list[int]) -> bool:
+    return len(place) == len(grid) and all(0 <= at < count for at, count in zip(place, grid, strict=True))
+
+
+def _item_bytes(dtype: str) -> int:
+    # Of a text, what NumPy keeps in the array itself.
+    return 16 if dtype == "string" else np.dtype(dtype).itemsize

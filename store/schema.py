@@ -24,10 +24,13 @@ SHARD_CHUNKS = 256
 MIN_CHUNK_ROWS = 64
 """Rows of the smallest inner chunk."""
 
+EDGE_CHUNKS = 8
+"""Inner chunks of an array too small for full ones: the padding of the last is at most about an eighth of it."""
+
 STRING_ROWS = 65536
 """Rows per chunk of a text array; variable-length strings have no row size to go by."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a reader of today could misread what a writer of tomorrow stores."""
 
 
@@ -67,10 +70,11 @@ class Field:
         row_bytes = np.dtype(self.dtype).itemsize * int(
             np.prod([n for i, n in enumerate(whole) if i != axis])
         )
-        # A power of two, so that chunks, shards and blocks of any array nest in one another. An array of less
-        # than one chunk gets a smaller one: chunks at the edge are stored whole, and padding would be most of it.
-        chunk_rows = 1 << max(0, (CHUNK_BYTES // row_bytes).bit_length() - 1)
-        chunk_rows = min(chunk_rows, max(MIN_CHUNK_ROWS, 1 << max(0, shape[axis] - 1).bit_length()))
+        # A power of two, so that chunks, shards and blocks of any array nest in one another. Chunks at the edge are
+        # stored whole: an array of less than EDGE_CHUNKS chunks gets smaller ones, so that padding is a small part.
+        full = 1 << max(0, (CHUNK_BYTES // row_bytes).bit_length() - 1)
+        fitting = 1 << max(0, (shape[axis] // EDGE_CHUNKS - 1).bit_length())
+        chunk_rows = min(full, max(MIN_CHUNK_ROWS, fitting))
         chunk = list(whole)
         chunk[axis] = chunk_rows
         shard = list(chunk)
@@ -82,13 +86,15 @@ class Field:
 class Schema:
     """An artifact: one leaf group per combination of ``keys``.
 
-    Names of ``fields`` are paths below the leaf; a ``*`` stands for one group name (``*/documents``).
+    Names of ``fields`` are paths below the leaf; a ``*`` stands for one group name (``*/documents``). What is not
+    ``kept`` is neither cached nor pushed by DVC: it follows exactly, and soon, from artifacts that are.
     """
 
     artifact: str
     keys: tuple[str, ...]
     fields: Mapping[str, Field]
     attributes: Mapping[str, type | tuple[type, ...]] = field(default_factory=dict)
+    kept: bool = True
 
     def field_of(self, path: str) -> Field:
         """The declaration of the array at ``path``."""

@@ -1,4 +1,7 @@
-"""E4–E6: what each search found. Ranks are exact: better first, ties to the smaller row."""
+"""E4–E6: what each search found. Ranks are exact: better first, ties to the smaller row.
+
+Neighbours are most of a study's bytes and the same on every machine, so they are computed where they are wanted.
+"""
 
 from store.configuration import CONFIGURATION_FIELDS
 from store.schema import Field, Schema
@@ -25,6 +28,7 @@ EXACT_NEIGHBOURS = Schema(
     ("model", "dataset"),
     {**CONFIGURATION_FIELDS, "rows": _ROWS, "scores": _SCORES},
     _ATTRIBUTES,
+    kept=False,
 )
 
 QUANTIZED_NEIGHBOURS = Schema(
@@ -33,6 +37,7 @@ QUANTIZED_NEIGHBOURS = Schema(
     {**CONFIGURATION_FIELDS, "rows": _ROWS, "scores": _SCORES},
     # Codecs that were fitted on too few points; every figure made from them carries the flag.
     {**_ATTRIBUTES, "undertrained": list},
+    kept=False,
 )
 
 BINARY_NEIGHBOURS = Schema(
@@ -75,4 +80,5 @@ BINARY_NEIGHBOURS = Schema(
         ),
     },
     _ATTRIBUTES,
+    kept=False,
 )

@@ -12,9 +12,10 @@ QUANTIZED_CODES = Schema(
         "*/seed": Field(("seed",), "int32", "seed of the fit, -1 where nothing is drawn", coordinate=True),
         "*/codebooks": Field(
             ("seed", "subquantizer", "centroid", "component"),
-            "float32",
+            "float16",
             "centroids of each sub-quantiser",
             split=("seed",),
+            compress=True,
             optional=True,
         ),
         "*/minimum": Field(

@@ -54,7 +54,9 @@ class PQCodec:
                 raise InvalidInput(f"{field} is {value}: give at least {least}")
 
     def fit(self, sample: Floats) -> State:
-        """`codebooks` (code_bytes, 256, dimension / code_bytes) float32.
+        """`codebooks` (code_bytes, 256, dimension / code_bytes) float16, as Faiss found them and then rounded.
+
+        Half the bytes of float32, and no less precise than the vectors they stand for.
 
         Raises InvalidInput when the dimension is not a multiple of `code_bytes` and for fewer than 256
         documents. The same sample gives the same codebooks on one machine; another machine may round
@@ -78,11 +80,12 @@ class PQCodec:
         quantizer.cp.max_points_per_centroid = documents  # no second sampling
         quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
         centroids = faiss.vector_to_array(quantizer.centroids)
-        return {"codebooks": centroids.reshape(self.code_bytes, CENTROIDS, dimension // self.code_bytes)}
+        codebooks = centroids.reshape(self.code_bytes, CENTROIDS, dimension // self.code_bytes)
+        return {"codebooks": codebooks.astype(np.float16)}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""
-        codebooks = state["codebooks"]
+        codebooks = state["codebooks"].astype(np.float32)
         parts, centroids, width = codebooks.shape
         check_vectors(vectors, parts * width)
         codes = np.empty((len(vectors), parts), dtype=np.uint8)

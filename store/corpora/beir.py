@@ -41,7 +41,13 @@ def read_beir(spec: Beir, root: Path, row_seed: int) -> Corpus:
             f"path: no folder {folder}; put the collection there, set {DATA_VARIABLE} to the folder that "
             "holds it, or correct path"
         )
-    documents = _read_texts(folder / "corpus.jsonl", titles=True)
+    documents_file = folder / "corpus.jsonl"
+    documents = _read_texts(documents_file, titles=True)
+    if spec.grown_from and spec.grown_from[-1] >= len(documents):
+        raise InvalidInput(
+            f"grown_from: {spec.grown_from[-1]} is not below the {len(documents)} documents of {documents_file}; "
+            "list only sizes that the collection had before it grew"
+        )
     queries = _read_texts(folder / "queries.jsonl", titles=False)
     judgements_file = folder / "qrels" / f"{spec.split}.tsv"
     judgements = _read_judgements(judgements_file, documents, queries)
@@ -59,6 +65,7 @@ def read_beir(spec: Beir, root: Path, row_seed: int) -> Corpus:
         judgements,
         row_seed=row_seed,
         exclude_self=spec.exclude_self,
+        grown_from=spec.grown_from,
         counts={
             "queries not judged in the split": len(queries) - len(judged),
             "queries without a relevant document": len(judged) - len(answered),

@@ -1,12 +1,14 @@
 """The corpus: documents, queries and judgements of one dataset, in row order.
 
 Rows are a seeded permutation of the sorted document ids: ties go to the smaller row, so the order of rows
-must know nothing of judgements (nor of a file in which the judged documents may stand first).
+must know nothing of judgements (nor of a file in which the judged documents may stand first). A collection that
+has grown is permuted part by part, so that rows of its earlier sizes keep their places.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +68,16 @@ class Corpus:
         *,
         row_seed: int,
         exclude_self: bool,
+        grown_from: Sequence[int] = (),
         counts: Mapping[str, int] | None = None,
     ) -> Corpus:
         """Bring texts by id and relevance by (query id, document id) into row order, drawn by ``row_seed``.
 
+        ``grown_from`` cuts the documents, in the order given, into parts that stand one after the other.
         Queries without a judgement above 0 are left out with their judgements; the others are sorted by id.
         Every judged id must be among the documents and queries.
         """
-        sorted_ids = sorted(documents)
-        document_ids = [sorted_ids[i] for i in np.random.RandomState(row_seed).permutation(len(sorted_ids))]
+        document_ids = _row_order(list(documents), row_seed, grown_from)
         document_row = {name: row for row, name in enumerate(document_ids)}
         query_ids = sorted({query for (query, _), relevance in judgements.items() if relevance > 0})
         query_row = {name: row for row, name in enumerate(query_ids)}
@@ -136,17 +139,35 @@ class Corpus:
         _write_parquet(folder / QUERIES_FILE, self.query_ids, self.query_texts)
 
 
-def iter_texts(path: Path, batch: int) -> Iterator[list[str]]:
-    """The texts of a file of ``write_texts`` in row order, ``batch`` at a time (the last may be shorter).
+def _row_order(ids: Sequence[str], row_seed: int, grown_from: Sequence[int]) -> list[str]:
+    """Each part of ``ids``, sorted and then permuted; the order within a part decides nothing."""
+    order: list[str] = []
+    for start, end in itertools.pairwise((0, *grown_from, len(ids))):
+        part = sorted(ids[start:end])
+        order += [part[i] for i in np.random.RandomState(row_seed).permutation(len(part))]
+    return order
 
-    Memory is bounded by one row group (1,024 texts) and one batch, not by the file.
+
+def iter_texts(path: Path, batch: int, first: int = 0) -> Iterator[list[str]]:
+    """The texts of a file of ``write_texts`` in row order from row ``first`` on, ``batch`` at a time.
+
+    The last batch may be shorter. Memory is bounded by one row group (1,024 texts) and one batch, not by the file.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     file = _open_parquet(path)
     try:
-        for part in file.iter_batches(batch_size=batch, columns=["text"], use_threads=False):
-            yield part.column(0).to_pylist()
+        skipped, inside = divmod(first, _ROW_GROUP)
+        groups = range(skipped, file.num_row_groups)
+        texts: list[str] = []
+        for part in file.iter_batches(_ROW_GROUP, row_groups=groups, columns=["text"], use_threads=False):
+            texts += part.column(0).to_pylist()[inside:]
+            inside = 0
+            while len(texts) >= batch:
+                yield texts[:batch]
+                texts = texts[batch:]
+        if texts:
+            yield texts
     except OSError as error:
         raise _damaged(path) from error
     finally:

@@ -47,13 +47,22 @@ class Beir(_Entry):
 
     ``path`` is the collection's folder, relative to the data folder or absolute; ``split`` names
     ``qrels/<split>.tsv``; ``exclude_self`` leaves the document that has the query's own id out of its results
-    (ArguAna needs it).
+    (ArguAna needs it). ``grown_from`` are the sizes, ascending, that the collection had before documents were
+    added at its end: rows of each earlier size keep their places. It is empty for a collection that never grew.
     """
 
     source: Literal["beir"]
     path: Annotated[str, Field(min_length=1)]
     split: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     exclude_self: bool
+    grown_from: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+
+    @field_validator("grown_from")
+    @classmethod
+    def _ascends(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if sorted(set(sizes)) != list(sizes):
+            raise ValueError("sizes must be ascending and distinct")
+        return sizes
 
 
 DatasetSpec = Annotated[ApiDocs | Beir, Field(discriminator="source")]

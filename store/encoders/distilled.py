@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from store import digest
 from store.encoders.base import Identity, Vectors, check_dimension, check_vectors, unit_length
 from store.encoders.sentence import quiet_loading
 from store.encoders.spec import Distilled
@@ -90,6 +91,7 @@ class DistilledEncoder:
             "sif_coefficient": "none" if spec.sif_coefficient is None else spec.sif_coefficient,
             "token_remove_pattern": spec.token_remove_pattern or "",
             "tokens": len(self._table),
+            "table_sha256": digest.of_array(state["table"]),
             "normalize": spec.normalize,
         }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from store import digest
 from store.encoders.base import Identity, Vectors, check_vectors, unit_length
 from store.encoders.spec import Lsa
 from store.errors import InvalidInput
@@ -83,6 +84,7 @@ class LsaEncoder:
             "max_features": "none" if spec.max_features is None else spec.max_features,
             "fitted_on": corpus_digest,
             "terms": len(state["idf"]),
+            "state_sha256": digest.of_arrays(state),
         }
 
     @property

@@ -56,7 +56,13 @@ def tiny_params(data: Path) -> dict[str, Any]:
         "lsa-64": {**lsa, "dimension": 64, "min_df": 1, "max_features": 4096},
     }
     content["datasets"] = {
-        name: {"source": "beir", "path": str(data / name), "split": "test", "exclude_self": False}
+        name: {
+            "source": "beir",
+            "path": str(data / name),
+            "split": "test",
+            "exclude_self": False,
+            "grown_from": [],
+        }
         for name in ("first", "second")
     }
     content["study"] = {"name": "tiny", "models": ["lsa-32", "lsa-64"], "datasets": ["first", "second"]}

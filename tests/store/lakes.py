@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from store.artifacts.embeddings import EMBEDDINGS
+from store.artifacts.judgements import JUDGEMENTS
 from store.commit import LeafWriter, commit_leaf
 from store.layout import Layout
 
@@ -30,3 +31,16 @@ def commit_embeddings(layout: Layout, rows: int = 100, seed: int = 0, queries: i
         leaf.write("documents", vectors(rows, seed=seed))
         leaf.write("queries", vectors(queries, seed=seed + 1))
         describe_embeddings(leaf)
+
+
+def commit_judgements(layout: Layout, documents: int, queries: int, dataset: str = "d") -> None:
+    """A complete leaf of judgements: each query has one relevant document."""
+    with commit_leaf(layout, JUDGEMENTS, {"dataset": dataset}) as leaf:
+        leaf.write("document_id", [f"document-{row}" for row in range(documents)])
+        leaf.write("query_id", [f"query-{row}" for row in range(queries)])
+        rows = np.arange(queries, dtype=np.int32)
+        leaf.write("judged_query", rows)
+        leaf.write("judged_document", rows)
+        leaf.write("relevance", np.ones(queries, np.int32))
+        leaf.write("self_row", np.full(queries, -1, np.int32))
+        leaf.describe(dataset=dataset, source="test", corpus_digest="0" * 64, exclude_self=False, counts={})

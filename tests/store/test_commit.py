@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+import re
+import shutil
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,18 @@ import zarr
 
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
-from store.commit import commit_leaf, replace_folder
-from store.errors import InvalidInput
+from store.codecs import phase1
+from store.commit import commit_leaf, replace_folder, write_file
+from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
 from store.layout import Layout
-from store.leaf import open_leaf
+from store.leaf import Leaf, open_leaf
 from tests.counts import count
+from tests.store import writers
 from tests.store.lakes import CELL, commit_embeddings, describe_embeddings, vectors
+from tests.store.writers import Writers
 
 
-def digest(folder: Path) -> dict[str, str]:
+def digests(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -39,7 +43,7 @@ def test_values_come_back_and_bytes_repeat(tmp_path: Path) -> None:
     leaf = open_leaf(first.leaf("embeddings", CELL), EMBEDDINGS)
     np.testing.assert_array_equal(leaf.read("documents"), vectors(100))
     assert leaf.attributes["encoder"] == {"name": "tiny"}
-    assert digest(first.lake) == digest(second.lake)
+    assert digests(first.lake) == digests(second.lake)
 
 
 def test_parent_groups_make_the_lake_one_tree(tmp_path: Path) -> None:
@@ -60,11 +64,11 @@ def test_overwriting_replaces_everything(tmp_path: Path) -> None:
 def test_an_error_while_writing_leaves_the_earlier_artifact(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     commit_embeddings(layout)
-    before = digest(layout.lake)
+    before = digests(layout.lake)
     with pytest.raises(RuntimeError, match="encoder broke"), commit_leaf(layout, EMBEDDINGS, CELL) as leaf:
         leaf.write("documents", vectors(5))
         raise RuntimeError("encoder broke")
-    assert digest(layout.lake) == before
+    assert digests(layout.lake) == before
     assert not list(layout.staging.iterdir())
 
 
@@ -122,7 +126,7 @@ def test_filling_in_blocks_of_any_size_gives_the_same_bytes(
             leaf.write("phase1/seed", np.arange(2, dtype=np.int32))
             leaf.describe_group("phase1", bits=[32])
             leaf.describe(**CELL)
-    assert digest(whole.lake) == digest(parts.lake)
+    assert digests(whole.lake) == digests(parts.lake)
     found = open_leaf(parts.leaf("binary_codes", CELL), BINARY_CODES)
     np.testing.assert_array_equal(found.read("phase1/documents"), codes)
     np.testing.assert_array_equal(
@@ -148,41 +152,152 @@ def test_replacing_works_without_an_atomic_exchange(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
-WRITER = textwrap.dedent(
-    """
-    import sys
-    from pathlib import Path
-    from store.layout import Layout
-    from tests.store.lakes import commit_embeddings
-    layout = Layout(Path(sys.argv[1]))
-    print("ready", flush=True)
-    for seed in range(10_000):
-        commit_embeddings(layout, rows=2000, seed=seed % 2)
-    """
-)
+@pytest.fixture
+def forked() -> Iterator[Writers]:
+    forked = Writers()
+    yield forked
+    forked.close()
 
 
-def test_a_writer_killed_anywhere_leaves_a_whole_artifact(tmp_path: Path) -> None:
-    """kill -9 while two versions are committed in turn: what is there afterwards is one of the two, whole."""
+def leaves_of(layout: Layout) -> dict[str, dict[str, str]]:
+    """Digests of the files of every leaf that is there."""
+    places = {schema.artifact: layout.leaf(schema.artifact, CELL) for schema in writers.LEAVES}
+    return {artifact: digests(place) for artifact, place in places.items() if place.exists()}
+
+
+def test_a_writer_killed_anywhere_leaves_whole_artifacts(
+    tmp_path: Path, forked: Writers, record_property: Callable[[str, object], None]
+) -> None:
+    """kill -9: each leaf is absent, the old one or the new one; the next run ends as an undisturbed one does."""
+    undisturbed, seconds = [], 1.0
+    for version in range(2):
+        layout = Layout(tmp_path / f"undisturbed-{version}")
+        seconds = min(seconds, forked.run(layout.root, version))
+        undisturbed.append(leaves_of(layout))
+    layout = Layout(tmp_path / "lake")
+    random = np.random.RandomState(0)
+    wanted = count(full=200, quick=20)
+    killed, tries = 0, 0
+    states: Counter[str] = Counter()
+    while killed < wanted:
+        tries += 1
+        assert tries <= 5 * wanted
+        version = tries % 2
+        if tries % 10 == 0:
+            shutil.rmtree(layout.lake)
+        before = leaves_of(layout)
+        if tries % 3:
+            hit = forked.kill(layout.root, version, random.uniform(0, seconds))
+        else:
+            hit = forked.kill(layout.root, version, random.uniform(0, 0.003), renaming=random.randint(1, 3))
+        killed += hit
+        after = leaves_of(layout)
+        for schema in writers.LEAVES:
+            name = schema.artifact
+            assert after.get(name) in (before.get(name), undisturbed[version][name])
+            if name in after:
+                check_values(open_leaf(layout.leaf(name, CELL), schema))
+        if hit:
+            changed = sum(after.get(name) != before.get(name) for name in undisturbed[version])
+            states[f"{changed} of 2 leaves replaced"] += 1
+            states["debris left"] += any(layout.staging.iterdir()) if layout.staging.exists() else 0
+        # A machine that is busy for a moment does not set the pace.
+        seconds = min(forked.run(layout.root, version), 2 * seconds)
+        assert leaves_of(layout) == undisturbed[version]
+        assert not any(layout.staging.iterdir())
+    record_property("writers killed", killed)
+    record_property("what they left", dict(sorted(states.items())))
+    if wanted >= 200:
+        assert all(states[f"{changed} of 2 leaves replaced"] for changed in range(3))
+        assert states["debris left"]
+
+
+@cache
+def expected_codes(seed: int) -> np.ndarray:
+    return phase1.encode(expected_vectors(), writers.BITS, seed)
+
+
+@cache
+def expected_vectors() -> np.ndarray:
+    return vectors(writers.SIZES[1])
+
+
+def check_values(leaf: Leaf) -> None:
+    """Every value of a leaf of `writers` is the one it should be, and all arrays are of one version."""
+    rows = leaf.size("document")
+    assert rows in writers.SIZES
+    if leaf.schema is EMBEDDINGS:
+        np.testing.assert_array_equal(leaf.read("documents"), expected_vectors()[:rows])
+    else:
+        for index, seed in enumerate(writers.SEEDS):
+            np.testing.assert_array_equal(leaf.read("phase1/documents", index), expected_codes(seed)[:rows])
+
+
+def test_a_file_that_could_not_be_put_into_its_place_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Path, target: Path) -> None:
+        raise OSError("no longer there")
+
+    layout, target = Layout(tmp_path), tmp_path / "lake.zarr" / "zarr.json"
+    write_file(layout, target, b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", broken)
+        with pytest.raises(OSError, match="no longer there"):
+            write_file(layout, target, b"new")
+    assert target.read_bytes() == b"old"
+    write_file(layout, target, b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_readers_see_the_old_or_the_new_artifact(
+    tmp_path: Path, forked: Writers, record_property: Callable[[str, object], None]
+) -> None:
+    """Reading goes on while two versions are committed in turn; what changed under a reader raises."""
     layout = Layout(tmp_path)
-    commit_embeddings(layout, rows=2000, seed=0)
-    versions = [vectors(2000, seed=seed) for seed in range(2)]
-    delays = np.random.RandomState(0).uniform(0, 0.2, count(full=40, quick=4))
-    for delay in delays:
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+    for version in range(2):
+        forked.run(layout.root, version)
+    wanted = count(full=200, quick=20)
+    ended = threading.Event()
+
+    def commit() -> None:
+        for version in range(wanted):
+            forked.run(layout.root, version % 2)
+        ended.set()
+
+    writer = threading.Thread(target=commit)
+    writer.start()
+    seen: Counter[str] = Counter()
+    try:
+        while not ended.is_set():
+            for schema in writers.LEAVES:
+                try:
+                    leaf = open_leaf(layout.leaf(schema.artifact, CELL), schema)
+                    check_values(leaf)
+                    seen[f"{leaf.size('document')} documents"] += 1
+                except (DamagedArtifact, MissingArtifact) as error:
+                    seen[re.sub(r".*(changed since|not here|missing).*", r"\1", str(error))] += 1
+    finally:
+        writer.join()
+    versions = {f"{size} documents" for size in writers.SIZES}
+    assert versions <= set(seen) <= versions | {"changed since", "not here"}
+    record_property("commits under a reader", wanted)
+    record_property("what the reader saw", dict(sorted(seen.items())))
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_leaf_that_was_replaced_is_not_read_on(tmp_path: Path, forked: Writers, grown: bool) -> None:
+    """Neither through the leaf nor through Zarr, where a longer array would read on into chunks that are not known."""
+    layout = Layout(tmp_path)
+    forked.run(layout.root, 0 if grown else 1)
+    leaf = open_leaf(layout.leaf("embeddings", CELL), EMBEDDINGS)
+    expected = vectors(writers.SIZES[1])[: leaf.size("document")]
+    forked.run(layout.root, 1 if grown else 0)
+    for read in (lambda: leaf.read("documents"), lambda: leaf.array("documents")[...]):
         try:
-            process.wait(timeout=float(delay))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        found = open_leaf(layout.leaf("embeddings", CELL), EMBEDDINGS).read("documents")
-        assert any(np.array_equal(found, version) for version in versions)
-    commit_embeddings(layout, rows=2000, seed=1)
-    assert not list(layout.staging.iterdir())
+            # The chunks of the smaller one are the same files in the larger one.
+            np.testing.assert_array_equal(read(), expected)
+            assert grown
+        except (DamagedArtifact, MissingArtifact) as error:
+            assert not grown
+            assert re.search(r"has changed since it was opened|is not here|open it again", str(error))  # noqa: PT017

@@ -39,9 +39,32 @@ def collection(tmp_path: Path) -> Path:
     return folder
 
 
-def read(folder: Path, *, split: str = "test", exclude_self: bool = False) -> Corpus:
-    spec = Beir(source="beir", path=folder.name, split=split, exclude_self=exclude_self)
+def read(
+    folder: Path, *, split: str = "test", exclude_self: bool = False, grown_from: tuple[int, ...] = ()
+) -> Corpus:
+    spec = Beir(
+        source="beir", path=folder.name, split=split, exclude_self=exclude_self, grown_from=grown_from
+    )
     return read_beir(spec, folder.parent, 0)
+
+
+def test_a_collection_that_grew_keeps_the_rows_it_had(collection: Path) -> None:
+    before = read(collection)
+    more = "".join(json.dumps({"_id": name, "text": f"more {name}"}) + "\n" for name in ("0", "aa", "z"))
+    (collection / "corpus.jsonl").write_text((collection / "corpus.jsonl").read_text() + more)
+    grown = read(collection, grown_from=(5,))
+    assert list(grown.document_ids[:5]) == list(before.document_ids)
+    assert list(grown.document_texts[:5]) == list(before.document_texts)
+    assert sorted(grown.document_ids[5:]) == ["0", "aa", "z"]
+    assert list(read(collection).document_ids[:5]) != list(before.document_ids)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (2, 9)])
+def test_a_collection_did_not_grow_from_what_it_is_or_more(collection: Path, sizes: tuple[int, ...]) -> None:
+    with pytest.raises(
+        InvalidInput, match=rf"^grown_from: {sizes[-1]} is not below the 5 documents of .*corpus\.jsonl; list"
+    ):
+        read(collection, grown_from=sizes)
 
 
 def test_title_and_text_are_joined_as_mteb_does(collection: Path) -> None:
@@ -83,7 +106,7 @@ def test_the_document_that_is_the_query_is_named_on_request(collection: Path) ->
 
 
 def test_an_absolute_path_stands_for_itself(collection: Path, tmp_path: Path) -> None:
-    spec = Beir(source="beir", path=str(collection), split="test", exclude_self=False)
+    spec = Beir(source="beir", path=str(collection), split="test", exclude_self=False, grown_from=())
     assert read_beir(spec, tmp_path / "nowhere", 0).digest == read(collection).digest
 
 
@@ -199,7 +222,9 @@ def test_scifact_has_the_published_size() -> None:
     root = data_root(PROJECT)
     if not (root / "scifact").is_dir():
         pytest.skip("SciFact is not in BITLAKE_DATA or ../shared/data")
-    corpus = read_beir(Beir(source="beir", path="scifact", split="test", exclude_self=False), root, 0)
+    corpus = read_beir(
+        Beir(source="beir", path="scifact", split="test", exclude_self=False, grown_from=()), root, 0
+    )
     sizes = {name: corpus.counts[name] for name in ("documents", "queries", "judgements")}
     assert sizes == {"documents": 5183, "queries": 300, "judgements": 339}
     assert set(corpus.judgements.relevance.tolist()) == {1}

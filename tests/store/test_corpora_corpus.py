@@ -48,6 +48,23 @@ def test_rows_are_the_seeded_permutation_of_the_sorted_ids() -> None:
     assert other.query_ids == corpus.query_ids
 
 
+def test_each_part_of_a_collection_that_grew_is_permuted_by_itself() -> None:
+    sizes = (3, 7)
+    grown = Corpus.build(DOCUMENTS, QUERIES, JUDGEMENTS, row_seed=0, exclude_self=False, grown_from=sizes)
+    names = list(DOCUMENTS)
+    earlier = {name: DOCUMENTS[name] for name in names[:3]}
+    first = Corpus.build(earlier, QUERIES, {("q1", "d0"): 1}, row_seed=0, exclude_self=False)
+    assert list(grown.document_ids[:3]) == list(first.document_ids)
+    assert sorted(grown.document_ids[3:7]) == names[3:7]
+    assert list(grown.document_ids[3:7]) == [names[3:7][i] for i in np.random.RandomState(0).permutation(4)]
+    assert grown.document_ids[7:] == names[7:]
+    shuffled = {
+        name: DOCUMENTS[name] for part in (names[:3], names[3:7], names[7:]) for name in reversed(part)
+    }
+    other = Corpus.build(shuffled, QUERIES, JUDGEMENTS, row_seed=0, exclude_self=False, grown_from=sizes)
+    assert other.digest == grown.digest
+
+
 def test_only_queries_with_a_relevant_document_stay_and_negative_judgements_of_theirs() -> None:
     corpus = small()
     assert list(corpus.query_ids) == ["d3", "q2"]
@@ -161,6 +178,9 @@ def test_texts_come_back_in_row_order(tmp_path: Path) -> None:
     batches = list(iter_texts(documents, 500))
     assert [len(batch) for batch in batches] == [500, 500, 500, 500, 100]
     assert [text for batch in batches for text in batch] == list(corpus.document_texts)
+    for first in (0, 1, 1023, 1024, 1500, 2099, 2100):
+        rest = [text for batch in iter_texts(documents, 700, first) for text in batch]
+        assert rest == list(corpus.document_texts)[first:]
 
 
 def test_ids_and_row_groups_of_the_file(tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ API_DOCS: dict[str, Any] = {
     "seed": 0,
     "exclude_self": False,
 }
-BEIR: dict[str, Any] = {"source": "beir", "path": "scifact", "split": "test", "exclude_self": False}
+BEIR: dict[str, Any] = {
+    "source": "beir",
+    "path": "scifact",
+    "split": "test",
+    "exclude_self": False,
+    "grown_from": [],
+}
 ENTRY: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
 
 
@@ -27,7 +33,7 @@ def test_the_source_decides_the_type() -> None:
     assert isinstance(api_docs, ApiDocs)
     assert api_docs.packages == ("numpy", "pandas")
     assert isinstance(beir, Beir)
-    assert beir.model_dump() == BEIR
+    assert beir.model_dump() == BEIR | {"grown_from": ()}
 
 
 def test_entries_are_frozen() -> None:
@@ -53,6 +59,11 @@ def test_every_key_is_required(entry: dict[str, Any]) -> None:
         (BEIR, {"path": ""}, "at least 1 character"),
         (BEIR, {"split": "../test"}, "should match pattern"),
         (BEIR, {"exclude_self": "no"}, "valid boolean"),
+        (BEIR, {"grown_from": [0, 5]}, "greater than or equal to 1"),
+        (BEIR, {"grown_from": [5, 5]}, "sizes must be ascending and distinct"),
+        (BEIR, {"grown_from": [6, 5]}, "sizes must be ascending and distinct"),
+        (BEIR, {"grown_from": ["5"]}, "valid integer"),
+        (API_DOCS, {"grown_from": []}, "Extra inputs are not permitted"),
         (API_DOCS, {"packages": []}, "at least 1 item"),
         (API_DOCS, {"packages": ["numpy", 1]}, "valid string"),
         (API_DOCS, {"packages": ["scikit-learn"]}, "'scikit-learn' is not an import name"),

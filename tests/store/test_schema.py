@@ -40,9 +40,12 @@ def test_chunks_stay_within_their_bound_and_nest(dimension: int, rows: int) -> N
     assert chunk[0] & (chunk[0] - 1) == 0
 
 
-def test_a_small_array_is_not_padded_to_a_full_chunk() -> None:
-    chunk, _ = embeddings(8, 100)
-    assert chunk == (128, 8)
+@given(st.integers(1, 4096), st.integers(512, 10**6))
+def test_padding_is_at_most_an_eighth(dimension: int, rows: int) -> None:
+    (chunk, _), _ = embeddings(dimension, rows)
+    stored = -(-rows // chunk) * chunk
+    assert stored <= rows * 1.25
+    assert embeddings(384, 600)[0] == (128, 384)
 
 
 def test_split_dimensions_get_files_of_their_own() -> None:

@@ -1,0 +1,132 @@
+"""Growing a leaf: rows that would come out as they did before are taken over from the earlier leaf.
+
+The manifest of a leaf says what each block of rows of an array was made from: one digest of the recipe (code,
+settings, fitted state) and of the block's input. A block of the earlier leaf that has, at the same place, the digest
+that is wanted now is copied; every other is made. A leaf that has grown is therefore, byte for byte, the one that
+would have been made from scratch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store import digest
+from store.commit import LeafWriter
+from store.errors import BitlakeError
+from store.leaf import MANIFEST, Leaf, open_leaf
+from store.schema import Schema
+
+BLOCK_ROWS = 16384
+"""Rows of a block of codes, each of which is made from its vector alone."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of what an array is made from, and the digest of their content."""
+
+    first: int
+    rows: int
+    content: str
+
+    @property
+    def slice(self) -> slice:
+        """The rows, as an index."""
+        return slice(self.first, self.first + self.rows)
+
+
+def array_blocks(leaf: Leaf, path: str) -> list[Block]:
+    """The vectors of a leaf in blocks of `BLOCK_ROWS`; every value is read."""
+    rows = leaf.size(leaf.schema.field_of(path).dims[0])
+    parts = [slice(at, min(at + BLOCK_ROWS, rows)) for at in range(0, rows, BLOCK_ROWS)]
+    return [
+        Block(part.start, part.stop - part.start, digest.of_array(leaf.read(path, part))) for part in parts
+    ]
+
+
+def text_blocks(batches: Iterable[list[str]]) -> list[Block]:
+    """Texts, which come in batches, as blocks."""
+    blocks: list[Block] = []
+    first = 0
+    for texts in batches:
+        blocks.append(Block(first, len(texts), digest.of_texts(texts)))
+        first += len(texts)
+    return blocks
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What lies at the place of a leaf that is to be written: ``leaf`` is None where nothing of use does."""
+
+    leaf: Leaf | None
+    made_from: Mapping[str, Any]
+
+    @classmethod
+    def at(cls, path: Path, schema: Schema) -> Earlier:
+        """The leaf at ``path``; what is missing, damaged or of another kind is nothing of use."""
+        try:
+            leaf = open_leaf(path, schema)
+            manifest = json.loads(leaf.source.read("zarr.json"))["attributes"][MANIFEST]
+            return cls(leaf, dict(manifest["made_from"]))
+        except (BitlakeError, KeyError, TypeError, ValueError):
+            return cls(None, {})
+
+    def attribute(self, name: str, origin: str) -> Any:
+        """The attribute ``name`` if it was made from ``origin``; None where it was not."""
+        if self.leaf is None or self.made_from.get(name) != [origin]:
+            return None
+        return self.leaf.attributes[name]
+
+    def block(self, path: str, number: int, origin: str, index: tuple[Any, ...]) -> NDArray[Any] | None:
+        """The values at ``index`` if block ``number`` of the array was made from ``origin`` and is whole, else None."""
+        origins = self.made_from.get(path)
+        if self.leaf is None or not isinstance(origins, list) or origins[number : number + 1] != [origin]:
+            return None
+        try:
+            return self.leaf.read(path, index)
+        except Exception:  # whatever a damaged leaf makes the libraries raise; its rows are made again
+            return None
+
+
+def grow(
+    writer: LeafWriter,
+    earlier: Earlier,
+    path: str,
+    shape: tuple[int, ...],
+    recipe: str,
+    blocks: Sequence[Block],
+    make: Callable[..., NDArray[Any]],
+    advance: Callable[[int], None] = lambda rows: None,
+) -> int:
+    """Create the array at ``path`` and fill it from ``blocks``; returns how many rows were made and not taken over.
+
+    ``recipe`` is the digest of all that values depend on beside their block. ``make(block, *leading)`` gives the
+    rows of a block, ``leading`` being the indices of the dimensions before the rows. ``advance`` is told the rows
+    that are done.
+    """
+    origins = [digest.of_settings(recipe=recipe, content=block.content) for block in blocks]
+    array = writer.create(path, shape)
+    writer.made_from[path] = origins
+    declared = writer.schema.field_of(path)
+    axis = declared.dims.index(declared.rows or declared.dims[0])
+    made = 0
+
+    def filled(*leading: int) -> Iterator[NDArray[Any]]:
+        nonlocal made
+        for number, (block, origin) in enumerate(zip(blocks, origins, strict=True)):
+            rows = earlier.block(path, number, origin, (*leading, block.slice))
+            if rows is None or len(rows) != block.rows:
+                rows = make(block, *leading)
+                made += block.rows
+            yield rows
+            advance(block.rows)
+
+    for leading in np.ndindex(*shape[:axis]):
+        writer.fill(array, filled(*leading), *leading)
+    return made
