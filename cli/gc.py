@@ -1,0 +1,36 @@
+"""`lake gc`: free the cache of what no revision uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json
+
+
+def command(
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them; without it they are only counted.")
+    ] = False,
+    all_commits: Annotated[
+        bool, typer.Option("--all-commits", help="Keep what any commit uses, not only tags and branches.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Count the objects of the cache that no workspace, tag, branch or experiment uses, and remove them if told to."""
+    from cli.output import print_json, size_text
+    from store.garbage import collect_garbage
+
+    found = collect_garbage(Path.cwd(), remove=yes, all_commits=all_commits)
+    if as_json:
+        print_json(found.as_json())
+        return
+    what = f"{found.objects} objects of the cache, {size_text(found.size)}"
+    if not found.objects:
+        print("the cache holds nothing that is not used")
+    elif found.removed:
+        print(f"removed {what}")
+    else:
+        print(f"{what}, are used by no revision: `lake gc --yes` removes them")

@@ -1,0 +1,35 @@
+"""The command `lake`: what is in the lake, whether it is sound, what changed, and how it is shared."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import diff, gc, ls, publish, show, verify
+from store.errors import BitlakeError
+
+app = typer.Typer(
+    name="lake",
+    help="The lake of a Bitlake project: catalog, integrity, differences between revisions, publishing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for _name, _module in (
+    ("ls", ls),
+    ("show", show),
+    ("verify", verify),
+    ("diff", diff),
+    ("publish", publish),
+    ("gc", gc),
+):
+    app.command(_name)(_module.command)
+
+
+def main() -> None:
+    """Run the command; what a person can mend is one line, not a traceback."""
+    try:
+        app()
+    except BitlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
