@@ -6,12 +6,14 @@ import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-PACKAGES = ("dvc", "faiss-cpu", "numpy", "zarr")
+PACKAGES = ("dvc", "faiss-cpu", "google-crc32c", "numpy", "zarr", "zarrs")
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "report" / "benchmarks"
@@ -46,6 +48,60 @@ def summary(seconds: Sequence[float]) -> dict[str, float | int]:
         "max_s": round(max(seconds), 3),
         "repetitions": len(seconds),
     }
+
+
+@dataclass(frozen=True)
+class Times:
+    """Wall and processor seconds of a side, one of each a repetition; processor time is that of all threads."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is timed, and what is done before each time without being timed."""
+
+    run: Callable[[], object]
+    prepare: Callable[[], object] = lambda: None
+
+
+def interleaved(sides: Mapping[str, Side], repetitions: int) -> dict[str, Times]:
+    """Times of each side, in turns, every other round in reverse, so that a slow moment of the machine meets all alike.
+
+    Nothing is warmed up: callers do that when they check that the sides agree.
+    """
+    times = {name: Times() for name in sides}
+    for repetition in range(repetitions):
+        for name in list(sides)[:: 1 if repetition % 2 == 0 else -1]:
+            sides[name].prepare()
+            wall, cpu = time.perf_counter(), time.process_time()
+            sides[name].run()
+            times[name].wall.append(time.perf_counter() - wall)
+            times[name].cpu.append(time.process_time() - cpu)
+    return times
+
+
+def compared(times: Mapping[str, Times], base: str, size: int) -> dict[str, dict[str, float | int]]:
+    """A summary of each side with its rate for ``size`` bytes, and its speed relative to ``base`` in the same round.
+
+    Processor time tells what a side costs where others use the machine as well and wall time tells little.
+    """
+    found = {}
+    for name, taken in times.items():
+        ratios = [roof / ours for roof, ours in zip(times[base].wall, taken.wall, strict=True)]
+        processor = [roof / ours for roof, ours in zip(times[base].cpu, taken.cpu, strict=True) if ours]
+        found[name] = {
+            **summary(taken.wall),
+            "min_s": round(min(taken.wall), 3),
+            "cpu_s": round(median(taken.cpu), 3),
+            "gb_per_s": round(size / median(taken.wall) / 1e9, 3),
+            "of_base": round(median(ratios), 2),
+            "of_base_min": round(min(ratios), 2),
+            "of_base_max": round(max(ratios), 2),
+            "of_base_cpu": round(median(processor or [1.0]), 2),
+        }
+    return found
 
 
 def write(suite: str, figures: Mapping[str, Any], folder: Path = FOLDER) -> Path:

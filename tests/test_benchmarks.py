@@ -6,12 +6,16 @@ import json
 import platform
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import _machine, stages
+from benchmarks import _lake_sizes, _machine, lake, stages
 from stages import params
+from store.layout import Layout
 from tests.stages.projects import make_project
+from tests.store.lakes import commit_embeddings
 
 
 def test_every_stage_but_embed_is_started_beside_the_floor(tmp_path: Path) -> None:
@@ -58,3 +62,95 @@ def test_figures_carry_what_they_were_measured_on(tmp_path: Path) -> None:
     assert written["machine"]["cores"] >= 1
     assert written["machine"]["packages"].keys() == set(_machine.PACKAGES)
     assert written["machine"].keys() == {"cores", "memory_gib", "processor", "system", "python", "packages"}
+
+
+def test_sides_take_turns_back_and_forth_and_are_prepared_before_each_time() -> None:
+    log: list[str] = []
+    sides = {
+        name: _machine.Side(lambda name=name: log.append(name), lambda name=name: log.append(f"({name})"))  # type: ignore[misc]
+        for name in "ab"
+    }
+    times = _machine.interleaved(sides, 3)
+    assert "".join(log) == "(a)a(b)b" + "(b)b(a)a" + "(a)a(b)b"
+    assert {name: (len(taken.wall), len(taken.cpu)) for name, taken in times.items()} == {
+        "a": (3, 3),
+        "b": (3, 3),
+    }
+
+
+def test_sides_are_compared_within_each_round() -> None:
+    roof = _machine.Times([1.0, 4.0, 1.0], [0.5, 0.5, 0.5])
+    ours = _machine.Times([2.0, 2.0, 4.0], [1.0, 0.25, 2.0])
+    found = _machine.compared({"roof": roof, "ours": ours}, "roof", 4_000_000_000)
+    assert found["roof"]["of_base"] == 1.0
+    assert found["ours"] == {
+        "median_s": 2.0, "max_s": 4.0, "repetitions": 3, "min_s": 2.0, "cpu_s": 1.0, "gb_per_s": 2.0,
+        "of_base": 0.5, "of_base_min": 0.25, "of_base_max": 2.0, "of_base_cpu": 0.5,
+    }  # fmt: skip
+
+
+def test_the_lake_meets_every_peer_and_bytes_are_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "REPETITIONS", 2)
+    monkeypatch.setattr(lake, "PEER_REPETITIONS", 1)
+    assert lake.main(["--rows", "700", "--peer-rows", "300"], tmp_path) == 0
+    written = json.loads((tmp_path / "lake.json").read_text())
+    assert written["storage"] == "page cache, not synced"
+    assert list(written["rows"]) == [
+        f"{rows} × 384 {dtype}" for dtype in ("float32", "float16") for rows in (700, 300)
+    ]
+    plain, peers = list(written["rows"].values())[:2]
+    zarrs = ["zarr, same bytes", "zarrs, same layout", "zarr's defaults"]
+    assert list(plain["write"]) == ["raw file", "lake"]
+    assert [figures["write"]["lake"]["repetitions"] for figures in (plain, peers)] == [2, 1]
+    assert list(plain["read"]) == ["raw file", "lake", "lake, in blocks"]
+    assert list(peers["write"]) == ["raw file", "lake", *zarrs]
+    assert list(peers["read"]) == ["raw file", "lake", *zarrs, "lake, in blocks", "lake, through zarr"]
+    assert capsys.readouterr().out.count("zarrs, same layout") == 4
+
+
+def test_sides_that_disagree_are_named_before_anything_is_timed(tmp_path: Path) -> None:
+    values = lake.draw(300, "float16")
+    peers = lake.plain_peers(tmp_path, values) | lake.zarr_peers(tmp_path, values)
+    wrong = lake.Peer(tmp_path / "wrong", lambda: None, lambda: values + 1)
+    with pytest.raises(SystemExit, match=r"^other: reads other values than were written"):
+        lake.agree(peers | {"other": wrong}, values)
+    again = tmp_path / "again"
+    again.mkdir()
+    peers = lake.plain_peers(again, values) | lake.zarr_peers(again, values)
+    same = peers["zarr, same bytes"]
+
+    def spoil() -> None:
+        same.write()
+        file = same.path / "c.0.0"
+        file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    spoilt = lake.Peer(same.path, spoil, lambda: values)
+    with pytest.raises(SystemExit, match=r"^zarr, same bytes: c\.0\.0 is not what the lake holds"):
+        lake.agree(peers | {"zarr, same bytes": spoilt}, values)
+
+
+def test_sizes_are_swept_and_compression_is_measured_on_stored_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_lake_sizes, "ROWS", 5000)
+    monkeypatch.setattr(_lake_sizes, "REPETITIONS", 1)
+    commit_embeddings(Layout(tmp_path / "project"), rows=200)
+    assert _lake_sizes.main([str(tmp_path / "project")], tmp_path) == 0
+    written: dict[str, Any] = json.loads((tmp_path / "lake_sizes.json").read_text())
+    assert list(written["chunks"]) == [f"{128 << n} KiB" for n in range(6)]
+    assert list(written["shards"]) == [f"{32 << n} MiB" for n in range(5)]
+    # A chunk of 128 rows of 768 bytes, or two, and the index of a shard of 1,024.
+    smallest = written["chunks"]["128 KiB"]
+    assert smallest["remote_kb"] in (115, 213)
+    assert smallest["bytes"] == -(-5000 // 128) * (128 * 768 + 4) + 16 * 1024 + 4
+    found = written["compression"]["embeddings of m"]
+    assert found["bytes"] == 200 * 16 * 2
+    assert 0.8 < found["zstd3_size"] < 1.02
+
+
+def test_drawn_vectors_are_the_same_each_time() -> None:
+    values = lake.draw(50, "float32")
+    np.testing.assert_array_equal(values, lake.draw(50, "float32"))
+    assert float(np.linalg.norm(values, axis=1).mean()) == pytest.approx(1, abs=0.05)
