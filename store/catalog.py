@@ -19,6 +19,9 @@ from store.source import Folder, Source
 if TYPE_CHECKING:
     from dvc.stage import Stage
 
+CODE = "code.yaml"
+"""The file with a digest of the code of each stage."""
+
 LOCAL, CACHED, REMOTE, MISSING = "local", "cached", "remote", "missing"
 
 
@@ -112,7 +115,8 @@ def lineage(revision: Revision, path: str) -> Made:
 
     def trace(at: str) -> Made:
         stage = stages[at]
-        inputs = sorted(str(dep.def_path).lstrip("/") for dep in stage.deps if dep.def_path in stages)
+        # The digests of the code stand among the parameters.
+        inputs = sorted({str(dep.def_path).lstrip("/") for dep in stage.deps} & (stages.keys() - {CODE}))
         out = next(out for out in stage.outs if out.def_path == at)
         return Made(
             at, stage.name, str(out.hash_info.value), _params(stage), tuple(trace(name) for name in inputs)
@@ -130,7 +134,7 @@ def _params(stage: Stage) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for dependency in stage.params:
         found = dependency.hash_info.value if dependency.hash_info else {}
-        if Path(dependency.fs_path).name == "code.yaml":
+        if Path(dependency.fs_path).name == CODE:
             values["code"] = next(iter(found.values()), "")
         else:
             values.update(found)
