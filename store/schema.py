@@ -82,13 +82,15 @@ class Field:
 class Schema:
     """An artifact: one leaf group per combination of ``keys``.
 
-    Names of ``fields`` are paths below the leaf; a ``*`` stands for one group name (``*/documents``).
+    Names of ``fields`` are paths below the leaf; a ``*`` stands for one group name (``*/documents``). What is not
+    ``kept`` is neither cached nor pushed by DVC: it follows exactly, and soon, from artifacts that are.
     """
 
     artifact: str
     keys: tuple[str, ...]
     fields: Mapping[str, Field]
     attributes: Mapping[str, type | tuple[type, ...]] = field(default_factory=dict)
+    kept: bool = True
 
     def field_of(self, path: str) -> Field:
         """The declaration of the array at ``path``."""
