@@ -41,6 +41,17 @@ class Difference(NamedTuple):
     p_value: Floats
 
 
+class SeedEffects(NamedTuple):
+    """What the choice of seeds adds to a − b beyond what it does query by query; both float64, one a configuration.
+
+    ``variance`` is that of the difference; ``doubt`` how little is known of it: variance² ÷ degrees of freedom,
+    summed over both sides.
+    """
+
+    variance: Floats
+    doubt: Floats
+
+
 def resample_weights(n_queries: int, draws: int, seed: int) -> Iterator[Floats]:
     """How often each query occurs in each draw: blocks (rows, n_queries) float64, `draws` rows in all.
 
@@ -108,14 +119,19 @@ def paired_difference_interval(
 
 
 def difference_interval_with_seeds(
-    a: FloatInput, b: FloatInput, draws: int, seed: int, confidence: float
+    a: FloatInput,
+    b: FloatInput,
+    draws: int,
+    seed: int,
+    confidence: float,
+    effects: SeedEffects | None = None,
 ) -> Difference:
     """Mean of a − b and its interval over queries AND seeds, for a (..., seed, query) and b likewise.
 
     Queries are drawn together for a and b; to each draw comes a normal effect of the seeds, with the
-    variance that `_seed_variance` estimates for either side. Both are multiplied by sqrt(df ÷ chi²(df)), df
-    by Satterthwaite 1946, because few seeds tell little about that variance. A side with one seed adds no
-    spread over seeds. Where seeds have no effect of their own this is `paired_difference_interval` of the
+    variance that `seed_effects` estimates unless ``effects`` are given. Both are multiplied by sqrt(df ÷
+    chi²(df)), df by Satterthwaite 1946, because few seeds tell little about that variance. A side with one
+    seed adds no spread over seeds. Where seeds have no effect of their own this is `paired_difference_interval` of the
     means over seeds. Raises InvalidInput as `mean_intervals`, and for shapes that do not match.
     """
     if a.ndim < 2 or a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-1]:
@@ -126,17 +142,16 @@ def difference_interval_with_seeds(
     difference = a.mean(axis=-2, dtype=np.float64) - b.mean(axis=-2, dtype=np.float64)
     mean = _mean(difference)
     means = bootstrap_means(difference, draws, seed)
-    of_seeds = [_seed_variance(side) for side in (a, b)]
-    added = of_seeds[0] + of_seeds[1]
-    doubt = sum(
-        variance**2 / max(side.shape[-2] - 1, 1) for variance, side in zip(of_seeds, (a, b), strict=True)
-    )
+    added, doubt = seed_effects(a, b) if effects is None else effects
+    # Apart from the stream of the queries, and the same for every configuration.
+    stream = np.random.RandomState([seed, 1])
+    normal = stream.standard_normal(draws)
+    after_normal = stream.get_state()
     for one in np.ndindex(mean.shape):
         if added[one] > 0:
-            # Apart from the stream of the queries, and the same for every configuration.
-            stream = np.random.RandomState([seed, 1])
+            stream.set_state(after_normal)
             freedom = (means[one].var() + added[one]) ** 2 / doubt[one]
-            deviation = means[one] - mean[one] + stream.standard_normal(draws) * np.sqrt(added[one])
+            deviation = means[one] - mean[one] + normal * np.sqrt(added[one])
             means[one] = mean[one] + deviation * np.sqrt(freedom / stream.chisquare(freedom, draws))
     return _difference(mean, means, _rounding(a, b), tail)
 
@@ -176,6 +191,15 @@ def seed_spread(values: FloatInput) -> Floats:
     return np.asarray(means.std(axis=-1, ddof=1))
 
 
+def seed_effects(a: FloatInput, b: FloatInput) -> SeedEffects:
+    """The effects of the seeds of a (..., seed, query) and b likewise on the difference of their means."""
+    of_seeds = [_seed_variance(side) for side in (a, b)]
+    doubt = sum(
+        variance**2 / max(side.shape[-2] - 1, 1) for variance, side in zip(of_seeds, (a, b), strict=True)
+    )
+    return SeedEffects(of_seeds[0] + of_seeds[1], np.asarray(doubt))
+
+
 def _seed_variance(values: FloatInput) -> Floats:
     """Variance that the choice of seeds adds to a mean over them, for (..., seed, query); 0 for one seed.
 
@@ -185,8 +209,18 @@ def _seed_variance(values: FloatInput) -> Floats:
     · seeds).
     """
     seeds, n_queries = values.shape[-2:]
+    between, within = seed_mean_squares(values)
+    return np.asarray(np.maximum(between - within, 0.0) / (n_queries * seeds))
+
+
+def seed_mean_squares(values: FloatInput) -> tuple[Floats, Floats]:
+    """Mean square of seeds and mean square within, of the two-way analysis of variance of (..., seed, query).
+
+    Without effects of the seeds as a whole both estimate the same. Both are 0 for one seed.
+    """
+    seeds, n_queries = values.shape[-2:]
     if seeds < 2:
-        return np.zeros(values.shape[:-2])
+        return np.zeros(values.shape[:-2]), np.zeros(values.shape[:-2])
     of_query = values.mean(axis=-2, dtype=np.float64, keepdims=True)
     of_seed = values.mean(axis=-1, dtype=np.float64, keepdims=True)
     centre = of_seed.mean(axis=-2, keepdims=True)
@@ -194,7 +228,7 @@ def _seed_variance(values: FloatInput) -> Floats:
         (seeds - 1) * (n_queries - 1)
     )
     between = ((of_seed - centre) ** 2).sum(axis=(-2, -1)) * n_queries / (seeds - 1)
-    return np.asarray(np.maximum(between - within, 0.0) / (n_queries * seeds))
+    return np.asarray(between), np.asarray(within)
 
 
 def _on_grid(values: FloatInput) -> Floats:

@@ -72,6 +72,8 @@ class Summary:
     model: str
     dataset: str
     configuration: Configuration
+    metrics: Sequence[str]
+    ks: Sequence[int]
     value: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -81,6 +83,11 @@ class Summary:
     n_queries: int
     n_seeds: int
     flags: str
+
+
+def is_plain(configuration: Configuration) -> bool:
+    """Whether it is a codec as such: no variant, the codec's own scoring, nothing re-ranked."""
+    return not configuration.variant and not configuration.rescore and configuration.scoring != "asymmetric"
 
 
 def seed_groups(cell: CellQuality) -> dict[Configuration, list[int]]:
@@ -110,6 +117,8 @@ def summarise(cell: CellQuality, *, draws: int, seed: int, confidence: float) ->
                 model=cell.model,
                 dataset=cell.dataset,
                 configuration=configuration,
+                metrics=cell.metrics,
+                ks=cell.ks,
                 value=means[index],
                 low=lows[index],
                 high=highs[index],
@@ -124,17 +133,15 @@ def summarise(cell: CellQuality, *, draws: int, seed: int, confidence: float) ->
     return found
 
 
-def table(cells: Sequence[CellQuality], summaries: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Rows of ``report/results.csv``: one per (cell, configuration, metric, k), in a fixed order."""
-    axes = {(cell.model, cell.dataset): (cell.metrics, cell.ks) for cell in cells}
+def table(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Rows of ``report/results.csv``: one per (cell, configuration, metric, k), in the order of the summaries."""
     rows = []
     for found in summaries:
-        metrics, ks = axes[found.model, found.dataset]
         shared = {
             name: getattr(found.configuration, name) for name in COLUMNS if hasattr(found.configuration, name)
         }
-        for i, metric in enumerate(metrics):
-            for j, k in enumerate(ks):
+        for i, metric in enumerate(found.metrics):
+            for j, k in enumerate(found.ks):
                 rows.append(
                     {
                         "model": found.model,
@@ -172,9 +179,9 @@ def _cell(value: Any) -> str:
 def cube(summaries: Sequence[Summary], cells: Sequence[CellQuality]) -> dict[str, Any]:
     """The arrays of the results artifact; combinations a study does not have are NaN.
 
-    Only configurations without a variant and without re-ranking are in the cube; the table has them all.
+    Only plain configurations (`is_plain`) are in the cube; the table has them all. ``cells`` give its metrics and k.
     """
-    plain = [s for s in summaries if not s.configuration.variant and not s.configuration.rescore]
+    plain = [s for s in summaries if is_plain(s.configuration)]
     models = list(dict.fromkeys(cell.model for cell in cells))
     datasets = list(dict.fromkeys(cell.dataset for cell in cells))
     codecs = sorted({s.configuration.codec for s in plain})
@@ -234,7 +241,7 @@ def headline(
             match = [
                 i
                 for i, c in enumerate(configurations)
-                if c.codec == codec and (not bits or c.bits == bits) and not c.variant and not c.rescore
+                if c.codec == codec and (not bits or c.bits == bits) and is_plain(c)
             ]
             if len(match) == 1:
                 per_cell[name].append(series[match[0]])

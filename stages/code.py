@@ -11,6 +11,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from pkgutil import iter_modules
 
 import yaml
 
@@ -22,7 +23,11 @@ PACKAGES = ("analysis", "stages", "store")
 
 
 def import_closure(root: Path, module: str) -> tuple[str, ...]:
-    """Files of the project that ``module`` imports, directly or not, at its top or inside functions; sorted."""
+    """Files of the project that ``module`` imports, directly or not, at its top or inside functions; sorted.
+
+    A module that imports whatever it finds in a package says so in a constant ``DISCOVERS = "the.package"``; all
+    modules of that package are then part of the closure, those that somebody adds as well.
+    """
     found: set[str] = set()
     waiting = [module]
     while waiting:
@@ -34,7 +39,10 @@ def import_closure(root: Path, module: str) -> tuple[str, ...]:
         package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
         # Importing a.b.c runs a/__init__.py and a/b/__init__.py as well.
         waiting.extend(name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1))
-        waiting.extend(_imports((root / path).read_text(encoding="utf-8"), package))
+        source = (root / path).read_text(encoding="utf-8")
+        waiting.extend(_imports(source, package))
+        for discovered in _discovers(source):
+            waiting.extend(_modules_of(root, discovered))
     return tuple(sorted(path for path in found if (root / path).stat().st_size))
 
 
@@ -48,10 +56,29 @@ def _module_file(root: Path, name: str) -> str | None:
     return None
 
 
+def _modules_of(root: Path, package: str) -> list[str]:
+    return [f"{package}.{module.name}" for module in iter_modules([str(root / package.replace(".", "/"))])]
+
+
+@cache
+def _tree(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@cache
+def _discovers(source: str) -> tuple[str, ...]:
+    return tuple(
+        ast.literal_eval(node.value)
+        for node in _tree(source).body
+        if isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == "DISCOVERS" for target in node.targets)
+    )
+
+
 @cache
 def _imports(source: str, package: str) -> tuple[str, ...]:
     names: list[str] = []
-    waiting: list[ast.AST] = [ast.parse(source)]
+    waiting: list[ast.AST] = [_tree(source)]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import):

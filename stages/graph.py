@@ -99,11 +99,13 @@ def _stage(stage: Stage, params: Params) -> dict[str, Any]:
         section["matrix"] = matrix
     section["cmd"] = f"python -m stages {stage.name}{options}"
     deps = [LOCK] if stage.needs_lock else []
-    deps += [f"{CORPORA}/{keys[DATASET]}"] if stage.reads_texts else []
+    corpora = [keys[DATASET]] if DATASET in keys else list(params.study.datasets)
+    deps += [f"{CORPORA}/{dataset}" for dataset in corpora] if stage.reads_texts else []
     deps += [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
     if deps:
         section["deps"] = deps
     wanted = [stage.section] if stage.section else []
+    wanted += ["search.k"] if stage.needs_cutoffs else []
     wanted += [f"models.{keys[MODEL]}"] if stage.needs_model else []
     wanted += [f"datasets.{keys[DATASET]}"] if stage.needs_dataset else []
     wanted += [] if stage.per else ["study"]

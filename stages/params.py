@@ -20,17 +20,24 @@ from store.layout import check_label
 PARAMS = "params.yaml"
 STUDIES = "studies"
 
+STORED = ("phase1", "pq", "int8")
+"""Codecs of the core that have codes of their own in the lake; those of float32 are the embeddings."""
+
 MODULES = (
     "corpus",
     "embed",
     "binarize",
     "quantize",
+    "extend",
     "exact",
     "search_binary",
     "search_quantized",
     "geometry",
     "quality",
+    "search_extended",
     "results",
+    "regimes",
+    "failures",
     "correlate",
     "report",
 )
@@ -147,6 +154,20 @@ def _check_references(params: Params) -> None:
     for section, chosen_k in (
         ("results.headline", params.section("results").headline.k),
         ("correlate", params.section("correlate").k),
+        ("regimes", params.section("regimes").k),
+        ("failures", params.section("failures").k),
+        ("search_extended.rescore", params.section("search_extended").rescore.k),
     ):
         if chosen_k not in k:
             raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
+    stored = [*STORED, *dict.fromkeys(group.codec for group in params.section("extend").codecs.values())]
+    for field, codecs in (
+        ("asymmetric", params.section("search_extended").asymmetric),
+        ("rescore.first", params.section("search_extended").rescore.first),
+    ):
+        for codec in codecs:
+            if codec not in stored:
+                raise InvalidInput(
+                    f"{PARAMS}: search_extended.{field}: {codec!r} has no codes in this study; "
+                    f"choose among {', '.join(stored)}, or add it to extend.codecs"
+                )

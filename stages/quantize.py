@@ -9,7 +9,9 @@ from pydantic import Field as Constraint
 
 from stages.growth import code_digest, earlier
 from stages.parallel import side_by_side
+from stages.sample import draw_sample
 from stages.stage import CELL, Progress, Run, Section, Stage
+from stages.stored_codes import description
 from store import digest
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
@@ -46,8 +48,7 @@ def run(run: Run[Params]) -> None:
     """Fit each codec on the sample, then encode every document from what was fitted alone."""
     embeddings = run.open(EMBEDDINGS)
     n = embeddings.size("document")
-    chosen = np.sort(np.random.RandomState(run.params.fit_seed).permutation(n)[: run.params.fit_sample])
-    sample = np.asarray(embeddings.array("documents").oindex[chosen])
+    sample = draw_sample(embeddings, run.params.fit_sample, run.params.fit_seed)
     pq = run.params.pq
     groups: dict[str, Sequence[Codec]] = {
         f"pq-{size}": [PQCodec(size, seed, pq.iterations) for seed in pq.seeds] for size in pq.bytes
@@ -81,9 +82,9 @@ def run(run: Run[Params]) -> None:
             leaf.write(
                 f"{name}/seed", np.array([getattr(codec, "seed", NO_SEED) for codec in codecs], np.int32)
             )
-            leaf.describe_group(name, codec=codecs[0].name)
-        leaf.describe(**run.keys, fit_rows=len(chosen))
-    run.say(f"{', '.join(groups)}, fitted on {len(chosen)} documents")
+            leaf.describe_group(name, **description(codecs[0].name, codecs[0]))
+        leaf.describe(**run.keys, fit_rows=len(sample))
+    run.say(f"{', '.join(groups)}, fitted on {len(sample)} documents")
 
 
 def _encoding(

@@ -1,6 +1,6 @@
 """What people look at: the curves of quality against bytes, as data for DVC's plots and as pictures."""
 
-from analysis.figures import CURVE_COLUMNS, LABELS, TEMPLATE, curve_rows, png, quality_by_bytes
+from analysis.figures import CODECS, CURVE_COLUMNS, LABELS, TEMPLATE, curve_rows, png, quality_by_bytes
 from analysis.results import csv_text
 from stages.stage import STUDY, Run, Stage
 from store.artifacts.results import RESULTS
@@ -37,7 +37,9 @@ def run(run: Run[None]) -> None:
     arrays = {name: results.read(name) for name in ("value", "ci_low", "ci_high")}
     undertrained = results.read("undertrained")
     for name, (metric, k) in CURVES.items():
-        rows = curve_rows(axes, arrays, undertrained, metric, k)
+        every = curve_rows(axes, arrays, undertrained, metric, k)
+        # Seventeen codecs in one panel would hide one another: the table has them all.
+        rows = [row for row in every if row["codec"] in CODECS]
         target = run.layout.root / FOLDER / name
         write_file(run.layout, target.with_suffix(".csv"), csv_text(rows, CURVE_COLUMNS).encode())
         write_file(run.layout, target.with_suffix(".png"), png(quality_by_bytes(rows, metric, k)))

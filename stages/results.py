@@ -6,12 +6,13 @@ from typing import Annotated
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
-from analysis.results import COLUMNS, CellQuality, csv_text, cube, headline, summarise, table
+from analysis.results import COLUMNS, csv_text, cube, headline, summarise, table
+from stages.cell_quality import read_quality
 from stages.stage import STUDY, Run, Section, Stage
+from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
 from store.artifacts.results import RESULTS
 from store.commit import write_file
-from store.configuration import read_configurations
 
 CSV = "report/results.csv"
 METRICS = "report/metrics.json"
@@ -20,7 +21,7 @@ STAGE = Stage(
     name="results",
     per=STUDY,
     section="results",
-    reads=(QUALITY,),
+    reads=(QUALITY, EXTENDED_QUALITY),
     writes=(RESULTS,),
     files=(CSV,),
     metrics=(METRICS,),
@@ -59,20 +60,16 @@ def run(run: Run[Params]) -> None:
     cells, summaries = [], []
     settings = run.params
     for keys in run.study.cells():
-        leaf = run.open(QUALITY, keys)
-        cell = CellQuality(
-            model=keys["model"],
-            dataset=keys["dataset"],
-            configurations=read_configurations(leaf),
-            metrics=leaf.strings("metric"),
-            ks=leaf.read("k").tolist(),
-            value=leaf.read("value"),
-            expected_recall=leaf.read("expected_recall"),
-            tie_cut=leaf.read("tie_cut"),
-            undertrained=frozenset(leaf.attributes["undertrained"]),
-        )
-        cells.append(cell)
-        summaries += summarise(cell, draws=settings.draws, seed=settings.seed, confidence=settings.confidence)
+        core, extended = read_quality(run.open(QUALITY, keys)), run.open(EXTENDED_QUALITY, keys)
+        cells.append(core)
+        found = [
+            summary
+            for cell in (core, read_quality(extended, "searched"), read_quality(extended, "rescored"))
+            for summary in summarise(
+                cell, draws=settings.draws, seed=settings.seed, confidence=settings.confidence
+            )
+        ]
+        summaries += sorted(found, key=lambda summary: summary.configuration)
     figures = headline(
         cells,
         names=settings.headline.codecs,
@@ -88,7 +85,7 @@ def run(run: Run[Params]) -> None:
         writer.describe(
             study=run.study.name, confidence=settings.confidence, draws=settings.draws, seed=settings.seed
         )
-    rows = table(cells, summaries)
+    rows = table(summaries)
     write_file(run.layout, run.layout.root / CSV, csv_text(rows, COLUMNS).encode())
     write_file(run.layout, run.layout.root / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     run.say(f"{len(cells)} cells, {len(rows)} rows in {CSV}")

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from stages.exact import Params
 from stages.parallel import side_by_side
 from stages.stage import CELL, Run, Stage
+from stages.ties import tie_counts
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS
 from store.codecs.binary import Phase1Codec
 from store.configuration import Configuration, columns_of
-from store.hamming import HammingTopK, hamming_ties, paired_hamming
+from store.hamming import HammingTopK
 
 STAGE = Stage(
     name="search-binary",
@@ -23,10 +24,6 @@ STAGE = Stage(
     writes=(BINARY_NEIGHBOURS,),
 )
 
-BEYOND = np.iinfo(np.int32).max
-"""Distance given to a judged pair whose document is left out of the query's search."""
-
-
 Found = tuple[Configuration, dict[str, NDArray[np.int32]]]
 
 
@@ -34,8 +31,6 @@ def run(run: Run[Params]) -> None:
     """Search with every prefix of the stored codes; distances of judged pairs tell what ties do to Recall."""
     codes, judgements = run.open(BINARY_CODES), run.open(JUDGEMENTS)
     self_row = judgements.read("self_row").astype(np.int64)
-    judged_query, judged_document = judgements.read("judged_query"), judgements.read("judged_document")
-    left_out = self_row[judged_query] == judged_document
     ks = np.array(run.params.k)
 
     def search(setting: tuple[int, int, int]) -> Found:
@@ -53,14 +48,10 @@ def run(run: Run[Params]) -> None:
             top.update(block, first)
         found = top.result()
         distances = found.scores.astype(np.int32)
-        closer, tied = hamming_ties(queries, blocks(), distances[:, ks - 1], self_row)
-        judged_distance = paired_hamming(queries[judged_query], blocks(), judged_document)
         arrays = {
             "rows": found.rows.astype(np.int32),
             "distances": distances,
-            "closer": closer,
-            "tied": tied,
-            "judged_distance": np.where(left_out, BEYOND, judged_distance).astype(np.int32),
+            **tie_counts(queries, blocks, distances[:, ks - 1], judgements),
         }
         return Configuration(codec.name, codec.variant, codec.scoring, bits, size, seed=seed), arrays
 

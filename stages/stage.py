@@ -57,6 +57,7 @@ class Stage:
         reads, writes: artifacts of the lake.
         reads_texts, writes_texts: whether it reads or makes the texts of its dataset.
         needs_model, needs_dataset: whether it depends on the entry of its model or dataset in ``params.yaml``.
+        needs_cutoffs: whether it depends on the cut-offs, ``search.k``, beside its own section.
         needs_lock: whether its output depends on the versions of installed packages.
         files, metrics: what it writes for people, relative to the project; metrics are shown by ``dvc metrics``.
         plots: entries of the top-level ``plots`` of ``dvc.yaml``.
@@ -71,6 +72,7 @@ class Stage:
     writes_texts: bool = False
     needs_model: bool = False
     needs_dataset: bool = False
+    needs_cutoffs: bool = False
     needs_lock: bool = False
     files: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -86,7 +88,8 @@ class Stage:
 class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
-    ``model_spec`` and ``dataset_spec`` are the entries of ``params.yaml`` for a stage that declared to need them.
+    ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
+    need them.
     """
 
     stage: Stage
@@ -96,6 +99,7 @@ class Run(Generic[P]):
     keys: Mapping[str, str]
     model_spec: Any = None
     dataset_spec: Any = None
+    cutoffs: tuple[int, ...] = ()
 
     @property
     def model(self) -> str:

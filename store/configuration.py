@@ -80,9 +80,13 @@ def columns_of(configurations: Sequence[Configuration]) -> dict[str, NDArray[Any
     }
 
 
-def read_configurations(leaf: Leaf) -> list[Configuration]:
-    """The configurations of a leaf, in stored order."""
-    columns = {name: leaf.strings(name) if name in _TEXT else leaf.read(name).tolist() for name in COLUMNS}
+def read_configurations(leaf: Leaf, group: str = "") -> list[Configuration]:
+    """The configurations of a leaf, or of a group below it, in stored order."""
+    prefix = f"{group}/" if group else ""
+    columns = {
+        name: leaf.strings(prefix + name) if name in _TEXT else leaf.read(prefix + name).tolist()
+        for name in COLUMNS
+    }
     return [
         Configuration(**dict(zip(COLUMNS, row, strict=True))) for row in zip(*columns.values(), strict=True)
     ]

@@ -15,6 +15,8 @@ import numpy as np
 
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
+from store.artifacts.extended_codes import EXTENDED_CODES
+from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
@@ -37,11 +39,13 @@ SCHEMAS: Mapping[str, Schema] = {
         EMBEDDINGS,
         BINARY_CODES,
         QUANTIZED_CODES,
+        EXTENDED_CODES,
         EXACT_NEIGHBOURS,
         BINARY_NEIGHBOURS,
         QUANTIZED_NEIGHBOURS,
         GEOMETRY,
         QUALITY,
+        EXTENDED_QUALITY,
         RESULTS,
     )
 }
@@ -186,8 +190,11 @@ class Lake:
 
     @property
     def codes(self) -> Collection:
-        """Binary and quantised codes; ``sel(codec="phase1", bits=256, seed=0)`` slices the packed prefix."""
-        return self._collection(BINARY_CODES, QUANTIZED_CODES)
+        """Codes of every codec; ``sel(codec="phase1", bits=256, seed=0)`` slices the packed prefix.
+
+        A variant is selected by its key, ``codec="sign-mean"``.
+        """
+        return self._collection(BINARY_CODES, QUANTIZED_CODES, EXTENDED_CODES)
 
     @property
     def neighbours(self) -> Neighbours:
@@ -203,6 +210,11 @@ class Lake:
     def quality(self) -> Collection:
         """Per-query quality over ``(configuration, metric, k, query)``."""
         return self._collection(QUALITY)
+
+    @property
+    def extended_quality(self) -> Collection:
+        """Per-query quality of further codecs and asymmetric search (``searched``), and of ``rescored`` results."""
+        return self._collection(EXTENDED_QUALITY)
 
     @property
     def results(self) -> xr.Dataset:
@@ -266,11 +278,10 @@ def _refuse(labels: Mapping[str, Any], missing: str) -> None:
 def _select_code(groups: Mapping[str, xr.Dataset], labels: Mapping[str, Any]) -> xr.Dataset:
     """The codes of one codec, and of one length and seed if given."""
     codec, bits = labels["codec"], labels.get("bits")
-    candidates = {
-        name: data for name, data in groups.items() if name == codec or name.rpartition("-")[0] == codec
-    }
+    candidates = {name: data for name, data in groups.items() if data.attrs.get("codec", name) == codec}
     if not candidates:
-        raise InvalidInput(f"sel: codec {codec!r} is not here; there are {', '.join(sorted(groups))}")
+        known = sorted({data.attrs.get("codec", name) for name, data in groups.items()})
+        raise InvalidInput(f"sel: codec {codec!r} is not here; there are {', '.join(known)}")
     if codec in candidates and "bits" in candidates[codec].attrs:
         data = candidates[codec]
         if bits is not None:

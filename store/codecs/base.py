@@ -1,32 +1,52 @@
 """What every codec offers.
 
-A codec is a frozen dataclass whose fields are its settings. `fit` turns a sample of documents into named
-arrays, which the lake stores; `encode` and `decode` work from those arrays alone, so a code never depends on
-what else was encoded with it. A new codec is one new file with a class of this shape and a test class that
-inherits the contract suite.
+A codec is a frozen dataclass whose fields are its settings: plain numbers and strings. `fit` turns a sample of
+documents into named arrays, which the lake stores; everything else works from those arrays alone, so a code
+never depends on what else was encoded with it. A new codec is one new file with a class of this shape, which
+the file's tuple `OFFERS` names (see `store.codecs.registry`), and a test class that inherits the contract suite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
+from store.hamming import HammingTopK
+from store.neighbours import Neighbours
+from store.schema import Field
+from store.search import InnerProductTopK
 
 State: TypeAlias = Mapping[str, NDArray[Any]]
 """What fitting found, as named arrays. Empty for a codec that needs no fitting."""
 
 Floats: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
 
-Scoring: TypeAlias = Literal["hamming", "inner-product"]
-"""How a query meets a document: Hamming distance of codes, or inner product with the decoded document."""
+Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
+"""How a query meets a document: Hamming distance of their codes, inner product with the decoded document, or an
+estimate of the inner product from the uncompressed query and the document's code."""
+
+_DECODED_ELEMENTS = 1 << 22  # of documents decoded at a time: 16 MiB
+
+
+class TopK(Protocol):
+    """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
+
+    def update(self, block: NDArray[Any], first_row: int) -> None:
+        """Search (documents, …) codes, the first of which is row `first_row`; each row once."""
+
+    def result(self) -> Neighbours:
+        """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
 
 
 class Codec(Protocol):
     """A compressed representation of vectors."""
+
+    STATE: ClassVar[Mapping[str, Field]]
+    """Every array of the state, without the seed dimension under which the lake stacks several fits."""
 
     @property
     def name(self) -> str:
@@ -34,7 +54,7 @@ class Codec(Protocol):
 
     @property
     def variant(self) -> str:
-        """The label of this form of the codec; empty where there is one form only."""
+        """The label of this form of the codec; empty for the plain one."""
 
     @property
     def scoring(self) -> Scoring:
@@ -49,15 +69,56 @@ class Codec(Protocol):
         Raises InvalidInput for vectors that are not finite or not of the state's dimension.
         """
 
+    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        """The k best documents for (queries, dimension) vectors, among the codes it is then given.
+
+        exclude: (queries,) int64, the document row to leave out of each query's neighbours, or -1.
+        """
+
     def bytes_per_vector(self, dimension: int) -> int:
         """Exact size of one code in bytes, side information included, shared state not."""
 
 
 class Decodable(Codec, Protocol):
-    """A codec whose codes stand for vectors, scored by inner product."""
+    """A codec whose codes stand for vectors."""
 
     def decode(self, state: State, codes: NDArray[Any]) -> NDArray[np.float32]:
         """The (documents, dimension) float32 vectors that the codes stand for."""
+
+
+class Binary(Codec, Protocol):
+    """A codec whose codes are signs, eight to a byte, the first in the most significant place."""
+
+    def project(self, state: State, vectors: Floats) -> NDArray[np.float64]:
+        """The (rows, bits) numbers of which the code keeps the signs: a bit is 1 where its number is positive."""
+
+
+def search_decoded(
+    codec: Decodable, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None
+) -> TopK:
+    """Search by inner product with the decoded documents; ties go to the smaller row."""
+    return _DecodedTopK(codec, state, InnerProductTopK(queries, k, exclude), queries.shape[1])
+
+
+def search_hamming(
+    codec: Codec, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None
+) -> TopK:
+    """Search by Hamming distance from the encoded queries; ties go to the smaller row."""
+    return HammingTopK(codec.encode(state, queries), k, exclude)
+
+
+class _DecodedTopK:
+    def __init__(self, codec: Decodable, state: State, top: InnerProductTopK, dimension: int) -> None:
+        self._codec, self._state, self._top = codec, state, top
+        self._step = max(1, _DECODED_ELEMENTS // dimension)
+
+    def update(self, block: NDArray[Any], first_row: int) -> None:
+        for at in range(0, len(block), self._step):
+            decoded = self._codec.decode(self._state, block[at : at + self._step])
+            self._top.update(decoded, first_row + at)
+
+    def result(self) -> Neighbours:
+        return self._top.result()
 
 
 def state_bytes(state: State) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,14 +10,25 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats, Scoring, State, check_codes, check_vectors, row_blocks
+from store.codecs.base import (
+    Floats,
+    Scoring,
+    State,
+    TopK,
+    check_codes,
+    check_vectors,
+    row_blocks,
+    search_decoded,
+)
 from store.errors import InvalidInput
+from store.schema import Field
 from store.summation import float32_error_share, sum_rows
 
 CENTROIDS = 256
 POINTS_PER_CENTROID = 39
 """Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
 
+_BEYOND_HALF = 65520  # half-way to what would be float16's next value: from here on it rounds to infinity
 _LARGEST = 1e37  # above it a float32 product may overflow
 
 
@@ -32,8 +44,9 @@ class PQCodec:
     code_bytes: number of parts and bytes per vector; must divide the dimension. seed: of the k-means.
     iterations: of the k-means.
 
-    Codebooks are trained by Faiss on L2. Encoding is not Faiss's: for parts of 16 and more dimensions its
-    `compute_codes` takes distances from a matrix product whose rounding depends on how many vectors are
+    Codebooks are trained by Faiss on L2 and kept in float16, half of what a reader would download in float32;
+    everything else starts from the kept values. Encoding is not Faiss's: for parts of 16 and more dimensions
+    its `compute_codes` takes distances from a matrix product whose rounding depends on how many vectors are
     encoded together, and so do the codes of vectors about half-way between two centroids. Here a part becomes
     the centroid of least float64 distance, summed in a fixed order, and of equal ones the first: a function
     of the codebooks and of the vector alone, on every machine.
@@ -46,6 +59,14 @@ class PQCodec:
     name: ClassVar[str] = "pq"
     variant: ClassVar[str] = ""
     scoring: ClassVar[Scoring] = "inner-product"
+    STATE: ClassVar[Mapping[str, Field]] = {
+        "codebooks": Field(
+            ("subquantizer", "centroid", "component"),
+            "float16",
+            "centroids of each sub-quantiser",
+            compress=True,
+        )
+    }
 
     def __post_init__(self) -> None:
         for field, least in (("code_bytes", 1), ("seed", 0), ("iterations", 1)):
@@ -54,14 +75,26 @@ class PQCodec:
                 raise InvalidInput(f"{field} is {value}: give at least {least}")
 
     def fit(self, sample: Floats) -> State:
-        """`codebooks` (code_bytes, 256, dimension / code_bytes) float16, as Faiss found them and then rounded.
+        """`codebooks` (code_bytes, 256, dimension / code_bytes) float16.
 
-        Half the bytes of float32, and no less precise than the vectors they stand for.
-
-        Raises InvalidInput when the dimension is not a multiple of `code_bytes` and for fewer than 256
-        documents. The same sample gives the same codebooks on one machine; another machine may round
-        differently.
+        Raises InvalidInput when the dimension is not a multiple of `code_bytes`, for fewer than 256 documents
+        and for centroids too large for float16. The same sample gives the same codebooks on one machine;
+        another machine may round differently.
         """
+        self.check_sample(sample)
+        documents, dimension = sample.shape
+        quantizer = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
+        quantizer.cp.seed = self.seed
+        quantizer.cp.niter = self.iterations
+        quantizer.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
+        quantizer.cp.max_points_per_centroid = documents  # no second sampling
+        quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
+        centroids = faiss.vector_to_array(quantizer.centroids)
+        shape = (self.code_bytes, CENTROIDS, dimension // self.code_bytes)
+        return {"codebooks": half_precision(centroids, "PQ's codebooks").reshape(shape)}
+
+    def check_sample(self, sample: Floats) -> None:
+        """Refuse a sample that `fit` cannot train on, for the reasons it names."""
         check_vectors(sample)
         documents, dimension = sample.shape
         if dimension % self.code_bytes:
@@ -73,15 +106,6 @@ class PQCodec:
                 f"PQ is fitted on {documents} documents, fewer documents than PQ's {CENTROIDS} centroids: "
                 "add documents or leave PQ out"
             )
-        quantizer = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
-        quantizer.cp.seed = self.seed
-        quantizer.cp.niter = self.iterations
-        quantizer.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
-        quantizer.cp.max_points_per_centroid = documents  # no second sampling
-        quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
-        centroids = faiss.vector_to_array(quantizer.centroids)
-        codebooks = centroids.reshape(self.code_bytes, CENTROIDS, dimension // self.code_bytes)
-        return {"codebooks": codebooks.astype(np.float16)}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""
@@ -97,7 +121,7 @@ class PQCodec:
 
     def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(documents, dimension) float32: the centroids side by side."""
-        codebooks = state["codebooks"]
+        codebooks = state["codebooks"].astype(np.float32)
         parts, _, width = codebooks.shape
         check_codes(codes, parts, np.uint8)
         vectors = np.empty((len(codes), parts * width), dtype=np.float32)
@@ -105,8 +129,21 @@ class PQCodec:
             vectors[:, part * width : (part + 1) * width] = codebook[codes[:, part]]
         return vectors
 
+    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        return search_decoded(self, state, queries, k, exclude)
+
     def bytes_per_vector(self, dimension: int) -> int:
         return self.code_bytes
+
+
+OFFERS = (PQCodec,)
+
+
+def half_precision(centroids: NDArray[np.float32], what: str) -> NDArray[np.float16]:
+    """The centroids in float16, to nearest; InvalidInput where one lies beyond float16's range."""
+    if not np.abs(centroids).max() < _BEYOND_HALF:
+        raise InvalidInput(f"{what} reach beyond float16's largest value 65504: normalise the vectors")
+    return centroids.astype(np.float16)
 
 
 def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.intp]:

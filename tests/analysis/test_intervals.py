@@ -226,6 +226,35 @@ def test_seed_effects_widen_the_interval_as_predicted() -> None:
     assert of_seeds > 0.5 * of_queries
 
 
+def test_mean_squares_are_those_of_the_two_way_analysis_of_variance() -> None:
+    import pandas as pd
+    from statsmodels.formula.api import ols
+    from statsmodels.stats.anova import anova_lm
+
+    values = np.random.RandomState(8).rand(4, 9)
+    seed, query = np.indices(values.shape)
+    frame = pd.DataFrame({"value": values.ravel(), "seed": seed.ravel(), "query": query.ravel()})
+    table = anova_lm(ols("value ~ C(seed) + C(query)", frame).fit())
+    expected = (table["mean_sq"]["C(seed)"], table["mean_sq"]["Residual"])
+    np.testing.assert_allclose(intervals.seed_mean_squares(values), expected)
+    np.testing.assert_array_equal(intervals.seed_mean_squares(values[:1]), (0, 0))
+
+
+def test_given_seed_effects_replace_the_estimated_ones() -> None:
+    stream = np.random.RandomState(9)
+    a, b = 0.3 * stream.randn(5, 200) + 0.2 * stream.randn(5, 1), 0.3 * stream.randn(3, 200)
+    own = intervals.seed_effects(a, b)
+    assert own.variance > 0
+    plain = difference_interval_with_seeds(a, b, 999, 1, 0.95)
+    assert difference_interval_with_seeds(a, b, 999, 1, 0.95, own) == plain
+    none = intervals.SeedEffects(np.zeros(()), np.zeros(()))
+    queries = paired_difference_interval(a.mean(axis=0), b.mean(axis=0), 999, 1, 0.95)
+    np.testing.assert_allclose(difference_interval_with_seeds(a, b, 999, 1, 0.95, none), queries, atol=1e-12)
+    wide = intervals.SeedEffects(4 * own.variance, 16 * own.doubt)
+    wider = difference_interval_with_seeds(a, b, 999, 1, 0.95, wide)
+    assert wider.high - wider.low > 1.5 * (plain.high - plain.low)
+
+
 def test_configurations_do_not_influence_each_other() -> None:
     stream = np.random.RandomState(6)
     a = recall_like(stream, 3, 5, 60) + 0.2 * stream.rand(3, 5, 1).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from analysis.results import (
     csv_text,
     cube,
     headline,
+    is_plain,
     over_seeds,
     summarise,
     table,
@@ -76,7 +78,7 @@ def test_only_undertrained_codecs_are_flagged() -> None:
 def test_the_table_has_one_row_per_configuration_metric_and_k() -> None:
     cells = [cell(), cell(dataset="e", seed=1)]
     summaries = [s for one in cells for s in summarise(one, **SETTINGS)]
-    rows = table(cells, summaries)
+    rows = table(summaries)
     assert len(rows) == 2 * 3 * len(METRICS) * len(KS)
     assert all(tuple(row) == COLUMNS for row in rows)
     (row,) = [r for r in rows if (r["dataset"], r["codec"], r["metric"], r["k"]) == ("e", "pq", "mrr", 10)]
@@ -102,6 +104,40 @@ def test_the_cube_holds_the_table_and_nan_elsewhere() -> None:
     # Ties bear on recall alone.
     assert np.isnan(arrays["expected_recall"][:, :, 1, 0, 1:]).all()
     np.testing.assert_allclose(arrays["expected_recall"][:, :, 1, 0, 0], 0.25)
+
+
+def beyond() -> CellQuality:
+    """Asymmetric, variant and re-scored forms of what `cell` has, at one cut-off of their own."""
+    plain = configuration("phase1", 8)
+    forms = [
+        replace(plain, scoring="asymmetric"),
+        replace(plain, variant="mean"),
+        replace(plain, rescore="int8", oversample=4, rescore_bytes=16),
+    ]
+    value = np.random.RandomState(9).uniform(size=(3, len(METRICS), 1, 50)).astype(np.float32)
+    nothing = np.full((3, 1, 50), np.nan, np.float32)
+    return CellQuality(
+        "m", "d", forms, METRICS, (10,), value, nothing, np.zeros(nothing.shape, np.bool_), frozenset()
+    )
+
+
+def test_parts_of_a_cell_may_have_cutoffs_of_their_own() -> None:
+    summaries = [s for one in (cell(), beyond()) for s in summarise(one, **SETTINGS)]
+    rows = table(summaries)
+    assert len(rows) == 3 * len(METRICS) * len(KS) + 3 * len(METRICS)
+    (row,) = [r for r in rows if (r["rescore"], r["metric"]) == ("int8", "mrr")]
+    assert (row["k"], row["oversample"], row["rescore_bytes"]) == (10, 4, 16)
+    assert row["value"] == pytest.approx(beyond().value[2, 2, 0].mean())
+
+
+def test_the_cube_and_the_headline_hold_plain_configurations_alone() -> None:
+    assert [is_plain(c) for c in beyond().configurations] == [False, False, False]
+    assert is_plain(configuration("phase1", 8, 0))
+    one = cell()
+    alone = summarise(one, **SETTINGS)
+    arrays, with_more = (cube(s, [one]) for s in (alone, [*alone, *summarise(beyond(), **SETTINGS)]))
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(with_more[name], values)
 
 
 def test_csv_writes_nan_as_nothing_and_rounds() -> None:

@@ -57,11 +57,66 @@ def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
             REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )
     assert affected(tmp_path, "analysis/geometry.py") == {"geometry"}
-    assert affected(tmp_path, "store/codecs/product.py") == {"quantize", "search-quantized"}
-    assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary"}
+    extension = {"extend", "search-extended"}
+    assert affected(tmp_path, "store/codecs/product.py") == {"quantize", "search-quantized", *extension}
+    # What searches any codec knows the Hamming search, which is the frozen engine's.
+    searches = {"exact", "search-binary", "search-quantized", "quality"}
+    assert affected(tmp_path, "store/codecs/phase1.py") == {
+        "binarize",
+        "quantize",
+        *searches,
+        *extension,
+    }
+    # The core does not know the codecs beyond it.
+    assert affected(tmp_path, "store/codecs/itq.py") == extension
     assert affected(tmp_path, "stages/graph.py") == set()
     assert affected(tmp_path, "store/lake.py") == set()
     assert affected(tmp_path, "store/leaf.py") == set(params.stages())
+
+
+def test_what_a_module_discovers_is_in_its_closure(tmp_path: Path) -> None:
+    files = {
+        "store/found/__init__.py": "",
+        "store/found/one.py": "from store import needed\n",
+        "store/found/registry.py": 'DISCOVERS = "store.found"\n',
+        "store/found/deep/__init__.py": "X = 1\n",
+        "store/found/deep/below.py": "X = 1\n",
+        "store/needed.py": "X = 1\n",
+        "stages/discovers.py": "from store.found.registry import X\n",
+        "stages/imports.py": "from store.found import one\n",
+    }
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    assert import_closure(tmp_path, "stages.discovers") == (
+        "stages/discovers.py",
+        "store/found/deep/__init__.py",
+        "store/found/one.py",
+        "store/found/registry.py",
+        "store/needed.py",
+    )
+    stages = ("stages.discovers", "stages.imports")
+    before = [digest(tmp_path, stage) for stage in stages]
+    (tmp_path / "store/found/two.py").write_text("X = 2\n")
+    after = [digest(tmp_path, stage) for stage in stages]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+def test_a_new_codec_is_in_the_closure_of_the_registry_alone(tmp_path: Path) -> None:
+    for package in ("analysis", "stages", "store"):
+        shutil.copytree(
+            REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    modules = [f"stages.{stage.module}" for stage in params.stages().values()] + ["store.codecs.registry"]
+    before = {module: digest(tmp_path, module) for module in modules}
+    (tmp_path / "store/codecs/newest.py").write_text("OFFERS = ()\n")
+    changed = {module for module in modules if digest(tmp_path, module) != before[module]}
+    assert changed == {
+        module for module in modules if "store/codecs/registry.py" in import_closure(tmp_path, module)
+    }
+    assert "store.codecs.registry" in changed
+    assert changed.isdisjoint({"stages.binarize", "stages.embed", "stages.geometry"})
 
 
 def test_a_new_file_with_the_same_content_elsewhere_is_another_closure(tmp_path: Path) -> None:

@@ -28,9 +28,13 @@ from tests.stages.test_pipeline import digests
 
 MODELS = ("lsa-32", "lsa-64")
 DATASET = "first"
-OF_A_STUDY = {"results", "correlate", "report"}
+OF_A_STUDY = {"results", "regimes", "failures", "correlate", "report"}
+EXTENSION = ("extend", "search-extended")
 
-EXP_SHOW = "dvc exp show --md --hide-workspace --only-changed --drop '.*/.*|.*ci_.*|Created' --keep 'recall.*|.*mean'"
+EXP_SHOW = (
+    "dvc exp show --md --hide-workspace --only-changed --drop '.*/.*|.*ci_.*|Created' "
+    "--keep 'recall.*|.*[.]mean'"
+)
 """The documented line for a readable table; the README quotes it."""
 
 
@@ -165,8 +169,9 @@ def test_a_new_model_runs_its_own_cells_and_the_stages_of_the_study(project: Che
     ("module", "stages"),
     [
         ("analysis/geometry.py", of_cells("geometry")),
-        ("store/codecs/product.py", of_cells("quantize", "search-quantized")),
-        ("analysis/figures.py", {"report"}),
+        ("store/codecs/product.py", of_cells("quantize", "search-quantized", *EXTENSION)),
+        ("store/codecs/itq.py", of_cells(*EXTENSION)),
+        ("analysis/figures.py", {"report", "regimes"}),
         ("stages/graph.py", set()),
     ],
 )
@@ -232,7 +237,8 @@ def test_results_are_never_made_from_some_of_the_cells(project: Checkout) -> Non
 def test_an_experiment_runs_what_its_parameter_affects_and_is_shown_in_one_line(project: Checkout) -> None:
     before = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
     output = project.dvc("exp", "run", "--name", "one-iteration", "-S", "quantize.pq.iterations=1").stdout
-    assert started(output) == of_cells("quantize", "search-quantized", "quality") | OF_A_STUDY
+    affected = of_cells("quantize", "search-quantized", "quality", "search-extended")
+    assert started(output) == affected | OF_A_STUDY
     after = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
     assert {name for name in before if before[name] != after[name]} == {"pq-4"}
 

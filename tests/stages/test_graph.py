@@ -50,8 +50,35 @@ def test_fan_in_stages_list_every_cell_literally(tmp_path: Path) -> None:
     assert [dep for dep in stages["results"]["deps"] if "/quality/" in dep] == [
         f"lake.zarr/quality/{cell}" for cell in cells
     ]
+    assert [dep for dep in stages["results"]["deps"] if "/extended_quality/" in dep] == [
+        f"lake.zarr/extended_quality/{cell}" for cell in cells
+    ]
+    assert [dep for dep in stages["failures"]["deps"] if dep.startswith("corpora/")] == [
+        "corpora/first",
+        "corpora/second",
+    ]
     assert [dep for dep in stages["correlate"]["deps"] if "/geometry/" in dep] == [
         f"lake.zarr/geometry/{cell}" for cell in cells
+    ]
+
+
+def test_what_is_not_kept_is_not_cached(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+    cell = "${item.model}/${item.dataset}"
+    assert stages["extend"]["outs"] == [
+        {f"lake.zarr/extended_codes/{cell}": {"cache": False, "persist": True}}
+    ]
+    assert stages["search-extended"]["outs"] == [{f"lake.zarr/extended_quality/{cell}": {"persist": True}}]
+
+
+def test_a_stage_may_depend_on_the_cutoffs_beside_its_own_section(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+    assert stages["search-extended"]["params"] == [
+        {"code.yaml": ["search-extended"]},
+        "search_extended",
+        "search.k",
     ]
 
 

@@ -20,6 +20,11 @@ def test_the_committed_file_is_valid() -> None:
     assert len(list(parsed.study.cells())) == 9
 
 
+def group(**settings: Any) -> Change:
+    """One more group of extended codes."""
+    return lambda content: content["extend"]["codecs"].update({settings.pop("name"): settings})
+
+
 CASES: list[tuple[Change, str]] = [
     (
         lambda c: c["study"]["models"].append("nope"),
@@ -50,6 +55,108 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["models"].update({"a.b": c["models"]["lsa-32"]}), r"models\.a\.b: 'a\.b' is not a label"),
     (lambda c: c["datasets"].update({"a/b": c["datasets"]["first"]}), r"datasets\.a/b: 'a/b' is not a label"),
     (lambda c: c["models"]["lsa-32"].update(source="magic"), r"models\.lsa-32.*magic"),
+    (lambda c: c["extend"].update(codecs={}), r"extend\.codecs: .*at least 1 item"),
+    (lambda c: c["extend"].update(fit_sample=0), r"extend\.fit_sample: .*got 0"),
+    (group(name="x", codec="nope"), r"extend\.codecs\.x: codec 'nope' is not known: choose one of bfloat16,"),
+    (group(name="x"), r"extend\.codecs\.x\.codec: is missing"),
+    (
+        group(name="pq-4", codec="pq", code_bytes=4, seeds=[0], iterations=1),
+        r"extend\.codecs\.pq-4: codec 'pq' is the business of the stage quantize",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=12, seeds=[0], iterations=1),
+        r"extend\.codecs\.itq-64: codec itq: bits is 12: give a positive multiple of 8",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=64, seeds=[0]),
+        r"extend\.codecs\.itq-64: codec itq: iterations is missing: its settings are",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=64, iterations=1),
+        r"extend\.codecs\.itq-64: seeds is missing: codec itq draws at random",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[0], seed=1),
+        r"extend\.codecs\.itq-64: seed is not a known key; write seeds, a list",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[1, 1]),
+        r"extend\.codecs\.itq-64: seeds must be distinct",
+    ),
+    (
+        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[-1]),
+        r"extend\.codecs\.itq-64\.seeds\.0: .*got -1",
+    ),
+    (
+        group(name="int4", codec="int4", seeds=[0]),
+        r"extend\.codecs\.int4: seeds is not one of the settings of codec int4, which draws nothing",
+    ),
+    (
+        group(name="int4", codec="int4", bits=4),
+        r"extend\.codecs\.int4: codec int4: bits is not one of its settings: it has no settings",
+    ),
+    (
+        group(name="short", codec="truncate", kept=8),
+        r"extend\.codecs: the name of 'short' must be 'truncate', or begin with 'truncate-'",
+    ),
+    (
+        group(name="truncate-8.5", codec="truncate", kept=8),
+        r"extend\.codecs: .*'truncate-8\.5' is not a label",
+    ),
+    (
+        group(name="itq-again", codec="itq", bits=16, iterations=9, seeds=[0]),
+        r"extend\.codecs: 'itq-16' and 'itq-again' are itq codes of one size",
+    ),
+    (
+        lambda c: c["search_extended"].update(asymmetric=["pq"]),
+        r"search_extended\.asymmetric: 'pq' is not a binary codec: choose among itq, phase1, sign",
+    ),
+    (
+        lambda c: c["search_extended"].update(asymmetric=["itq", "itq"]),
+        r"search_extended\.asymmetric: codecs must be distinct",
+    ),
+    (
+        lambda c: (
+            c["extend"]["codecs"].pop("sign"),
+            c["search_extended"].update(asymmetric=["sign"]),
+        ),
+        r"search_extended\.asymmetric: 'sign' has no codes in this study; choose among phase1, pq, int8, float16",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=["pq", "float32"]),
+        r"search_extended\.rescore\.first: 'float32' has no codes in this study",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=["pq", "pq"]),
+        r"search_extended\.rescore\.first: codecs must be distinct",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=[]),
+        r"search_extended\.rescore\.first: .*at least 1",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(second=["pq"]),
+        r"search_extended\.rescore\.second\.0: .*'int8' or 'float32'",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(oversample=[4, 1]),
+        r"search_extended\.rescore\.oversample: multiples of k must be ascending and distinct",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(oversample=[0, 1]),
+        r"search_extended\.rescore\.oversample\.0: .*got 0",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(k=7),
+        r"search_extended\.rescore\.k: 7 is not one of search\.k",
+    ),
+    (lambda c: c["regimes"].update(k=7), r"regimes\.k: 7 is not one of search\.k"),
+    (lambda c: c["regimes"].update(metric="map"), r"regimes\.metric: .*got 'map'"),
+    (lambda c: c["regimes"].update(margin=0), r"regimes\.margin: .*got 0"),
+    (lambda c: c["regimes"].update(draws=10), r"regimes\.draws: .*got 10"),
+    (lambda c: c["regimes"]["first"].update(codecs="pq"), r"regimes\.first\.codecs: is not a known key"),
+    (lambda c: c["failures"].update(k=7), r"failures\.k: 7 is not one of search\.k"),
+    (lambda c: c["failures"].update(cut=0), r"failures\.cut: .*got 0"),
     (lambda c: c["results"]["headline"].update(versus=["a", "b"]), r"versus: 'a' is not one of codecs"),
 ]
 

@@ -19,7 +19,15 @@ from stages import graph, params
 from store import open_lake
 from tests.stages.projects import make_project, run, run_cell, run_study, write_params
 
-FILES = ("report/results.csv", "report/metrics.json", "report/relation.csv", "report/plots/recall_at_10.csv")
+FILES = (
+    "report/results.csv",
+    "report/metrics.json",
+    "report/regimes.csv",
+    "report/failures.csv",
+    "report/relation.csv",
+    "report/plots/recall_at_10.csv",
+    "report/plots/regimes.png",
+)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -46,13 +54,18 @@ def project(study: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(study, tmp_path / "copy"))
 
 
-def rows(root: Path) -> list[dict[str, str]]:
-    with (root / "report/results.csv").open() as file:
+def rows(root: Path, name: str = "results") -> list[dict[str, str]]:
+    with (root / f"report/{name}.csv").open() as file:
         return list(csv.DictReader(file))
 
 
+def plain_rows(root: Path) -> list[dict[str, str]]:
+    """What is in the cube too: codecs as such, neither asymmetric nor re-scored."""
+    return [r for r in rows(root) if not r["variant"] and not r["rescore"] and r["scoring"] != "asymmetric"]
+
+
 def test_the_table_has_every_cell_codec_and_length(study: Path) -> None:
-    table = rows(study)
+    table = plain_rows(study)
     assert tuple(table[0]) == COLUMNS
     found = {(r["model"], r["dataset"], r["codec"], r["bits"], r["metric"], r["k"]) for r in table}
     lengths = {"phase1": ["64", "128"], "pq": ["64", "128"]}
@@ -79,7 +92,7 @@ def test_figures_are_what_the_searches_found(study: Path) -> None:
         expected.append(np.mean([relevant[query] in top[query] for query in range(len(top))]))
     (row,) = [
         r
-        for r in rows(study)
+        for r in plain_rows(study)
         if (r["model"], r["dataset"], r["codec"], r["bits"], r["metric"], r["k"])
         == ("lsa-64", "first", "phase1", "128", "recall", "10")
     ]
@@ -90,8 +103,9 @@ def test_figures_are_what_the_searches_found(study: Path) -> None:
 
 
 def test_pq_fitted_on_few_documents_is_flagged(study: Path) -> None:
-    assert {r["flags"] for r in rows(study) if r["codec"] == "pq"} == {"pq-undertrained"}
-    assert {r["flags"] for r in rows(study) if r["codec"] != "pq"} == {""}
+    with_codebooks = ("pq", "opq", "rq")
+    assert {r["flags"] for r in rows(study) if r["codec"] in with_codebooks} == {"pq-undertrained"}
+    assert {r["flags"] for r in rows(study) if r["codec"] not in with_codebooks} == {""}
 
 
 def test_floats_overlap_with_themselves_and_retrieve_well(study: Path) -> None:
@@ -107,13 +121,38 @@ def test_headline_figures_agree_with_the_table(study: Path) -> None:
     assert figures["cells"] == 4
     table = [
         r
-        for r in rows(study)
+        for r in plain_rows(study)
         if (r["metric"], r["k"], r["codec"], r["bits"]) == ("recall", "10", "phase1", "128")
     ]
     mean = np.mean([float(r["value"]) for r in table])
     assert figures["recall_at_10"]["phase1-128"] == pytest.approx(mean, abs=2e-6)
     contrast = figures["phase1-128_minus_pq-16"]
     assert contrast["ci_low"] <= contrast["mean"] <= contrast["ci_high"]
+
+
+def test_regimes_have_one_row_for_every_cell_and_size(study: Path) -> None:
+    found = [(r["model"], r["dataset"], r["bytes_per_vector"]) for r in rows(study, "regimes")]
+    cells = [(model, dataset) for model in ("lsa-32", "lsa-64") for dataset in ("first", "second")]
+    assert found == [(*cell, size) for cell in cells for size in ("8", "16")]
+    plain = {
+        (r["model"], r["dataset"], r["codec"], r["bytes_per_vector"]): float(r["value"])
+        for r in plain_rows(study)
+        if (r["metric"], r["k"]) == ("recall", "10")
+    }
+    for row in rows(study, "regimes"):
+        sides = [
+            plain[row["model"], row["dataset"], codec, row["bytes_per_vector"]] for codec in ("phase1", "pq")
+        ]
+        assert float(row["first_value"]) == pytest.approx(sides[0], abs=2e-6)
+        assert float(row["difference"]) == pytest.approx(sides[0] - sides[1], abs=4e-6)
+        assert float(row["simultaneous_low"]) <= float(row["ci_low"])
+        assert row["regime"] in {"clearly worse", "preferable", "competitive", "undecided"}
+
+
+def test_failures_compare_both_directions_in_every_cell(study: Path) -> None:
+    found = {(r["model"], r["dataset"], r["bits"], r["lost_by"]) for r in rows(study, "failures")}
+    assert len(found) == 4 * 2 * 2
+    assert (study / "report/local/worst-queries.md").is_file()
 
 
 def test_the_lake_opens_as_one_tree(study: Path) -> None:

@@ -1,0 +1,67 @@
+"""Where one codec should be used and where another of the same bytes: regimes of their differences over the study."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field as Constraint
+
+from analysis.figures import png
+from analysis.figures_regimes import differences_by_cell
+from analysis.regimes import Side, compare, count_regimes, table_text
+from stages.cell_quality import of_codecs, read_quality
+from stages.stage import STUDY, Run, Section, Stage
+from store.artifacts.extended_quality import EXTENDED_QUALITY
+from store.artifacts.quality import QUALITY
+from store.commit import write_file
+
+CSV = "report/regimes.csv"
+PICTURE = "report/plots/regimes.png"
+
+STAGE = Stage(
+    name="regimes", per=STUDY, section="regimes", reads=(QUALITY, EXTENDED_QUALITY), files=(CSV, PICTURE)
+)
+
+
+class Params(Section):
+    """``first`` is compared with ``second`` at ``k``; differences within ``margin`` are no difference in practice."""
+
+    first: Side
+    second: Side
+    metric: Literal["recall", "ndcg", "mrr", "overlap"]
+    k: Annotated[int, Constraint(ge=1)]
+    margin: Annotated[float, Constraint(gt=0)]
+    draws: Annotated[int, Constraint(ge=1000)]
+    seed: Annotated[int, Constraint(ge=0, lt=2**31)]
+    confidence: Annotated[float, Constraint(gt=0.5, lt=1)]
+
+
+def run(run: Run[Params]) -> None:
+    """Compare both codecs at every size that both have, in every cell."""
+    settings = run.params
+    codecs = {settings.first.codec, settings.second.codec}
+    cells = [
+        of_codecs(
+            [
+                read_quality(run.open(QUALITY, keys)),
+                read_quality(run.open(EXTENDED_QUALITY, keys), "searched"),
+            ],
+            codecs,
+        )
+        for keys in run.study.cells()
+    ]
+    rows = compare(
+        cells,
+        settings.first,
+        settings.second,
+        metric=settings.metric,
+        k=settings.k,
+        margin=settings.margin,
+        draws=settings.draws,
+        seed=settings.seed,
+        confidence=settings.confidence,
+    )
+    write_file(run.layout, run.layout.root / CSV, table_text(rows).encode())
+    write_file(run.layout, run.layout.root / PICTURE, png(differences_by_cell(rows, settings.margin)))
+    counted = ", ".join(f"{number} {name}" for name, number in count_regimes(rows).items())
+    run.say(
+        f"{len(rows)} comparisons in {CSV}: {settings.first.label} is {counted} to {settings.second.label}"
+    )

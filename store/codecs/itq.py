@@ -1,0 +1,111 @@
+"""Iterative quantisation (Gong & Lazebnik 2011): principal components, rotated so that their signs lose least."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.codecs.base import Floats, Scoring, State, TopK, check_vectors, row_blocks, search_hamming
+from store.codecs.linear import product, rounded
+from store.errors import InvalidInput
+from store.schema import Field
+
+
+@dataclass(frozen=True)
+class ITQCodec:
+    """Packed signs of the rotated principal components, compared by Hamming distance.
+
+    bits: number of components and length of the code, a positive multiple of 8, at most the dimension.
+    seed: of the random rotation to start from. iterations: of the alternation between signs and rotation.
+
+    The components are those of the sample about its mean, without further normalisation; multiplied with the
+    rotation they become one matrix, and codes follow from the stored one. The training is not Faiss's: of the
+    singular vectors U and V its `ITQMatrix` (1.15) forms U V in place of U V', which is no nearest rotation, so
+    that its loss may rise from one iteration to the next.
+    """
+
+    bits: int
+    seed: int
+    iterations: int
+
+    name: ClassVar[str] = "itq"
+    variant: ClassVar[str] = ""
+    scoring: ClassVar[Scoring] = "hamming"
+    STATE: ClassVar[Mapping[str, Field]] = {
+        "mean": Field(("dimension",), "float32", "mean of the sample"),
+        "axes": Field(("dimension", "bit"), "float32", "rotated principal components, one a column"),
+    }
+
+    def __post_init__(self) -> None:
+        if self.bits < 8 or self.bits % 8:
+            raise InvalidInput(f"bits is {self.bits}: give a positive multiple of 8")
+        for field, least in (("seed", 0), ("iterations", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise InvalidInput(f"{field} is {value}: give at least {least}")
+
+    def fit(self, sample: Floats) -> State:
+        """`mean` (dimension,) and `axes` (dimension, bits), both float32, the latter multiples of 2^-24.
+
+        Raises InvalidInput for more bits than dimensions and for a sample of no more documents than bits. The
+        same sample gives the same axes on one machine; another machine may round differently.
+        """
+        check_vectors(sample)
+        documents, dimension = sample.shape
+        if self.bits > dimension:
+            raise InvalidInput(f"bits is {self.bits}: give at most the dimension {dimension}")
+        if documents <= self.bits:
+            raise InvalidInput(
+                f"ITQ of {self.bits} bits is fitted on {documents} documents: "
+                "give more documents than bits, or leave this length out"
+            )
+        mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centered = np.subtract(sample, mean, dtype=np.float64)
+        _, components = np.linalg.eigh(centered.T @ centered)
+        components = components[:, : -self.bits - 1 : -1]
+        rotation = _rotation(centered @ components, self.seed, self.iterations)
+        return {"mean": mean, "axes": rounded(components @ rotation)}
+
+    def project(self, state: State, vectors: Floats) -> NDArray[np.float64]:
+        """(rows, bits) float64: the coordinates, about the mean, along the axes."""
+        mean, axes = state["mean"], state["axes"]
+        check_vectors(vectors, len(mean))
+        return product(vectors, axes) - product(mean[None], axes)
+
+    def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
+        """(documents, bits / 8) uint8, first bit in the most significant place; a bit is 1 above zero."""
+        check_vectors(vectors, len(state["mean"]))
+        codes = np.empty((len(vectors), self.bits // 8), dtype=np.uint8)
+        for rows in row_blocks(*vectors.shape):
+            codes[rows] = np.packbits(self.project(state, vectors[rows]) > 0, axis=1)
+        return codes
+
+    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        return search_hamming(self, state, queries, k, exclude)
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        return self.bits // 8
+
+
+OFFERS = (ITQCodec,)
+
+
+def _rotation(projected: NDArray[np.float64], seed: int, iterations: int) -> NDArray[np.float64]:
+    """A (bits, bits) rotation R that brings (documents, bits) rows V near the corners of a cube.
+
+    |sign(V R) - V R|^2 is lessened over the signs and over R in turn; for given signs B the best R is X Y' with
+    the singular vectors of V'B = X S Y' (orthogonal Procrustes). Only signs and singular vectors enter, neither of
+    which depends on the scale of V.
+    """
+    rows = projected.astype(np.float32)
+    bits = rows.shape[1]
+    rotation = np.linalg.qr(np.random.RandomState(seed).standard_normal((bits, bits)))[0]
+    for _ in range(iterations):
+        signs = np.where(rows @ rotation.astype(np.float32) > 0, np.float32(1), np.float32(-1))
+        left, _, right = np.linalg.svd((rows.T @ signs).astype(np.float64))
+        rotation = left @ right
+    return rotation
