@@ -29,7 +29,7 @@ from store.layout import Layout
 from store.leaf import MANIFEST, open_leaf
 from store.rows import RowChunks, row_chunks, write_rows
 from store.schema import SCHEMA_VERSION, Schema
-from store.shard import listed_checksums
+from store.shard import checksum, listed_checksums
 
 ZSTD_LEVEL = 3
 
@@ -148,6 +148,7 @@ class LeafWriter:
         manifest = {
             "artifact": self.schema.artifact,
             "arrays": {path: self._checksums(path) for path in self.shapes},
+            "documents": documents(self.path),
             "made_from": self.made_from,
             "version": SCHEMA_VERSION,
         }
@@ -159,6 +160,14 @@ class LeafWriter:
         chunks, shards = self.schema.field_of(path).chunks_and_shards(self.shapes[path])
         inner = math.prod(whole // part for whole, part in zip(shards, chunks, strict=True)) if shards else 0
         return {file.name: listed_checksums(file, inner).hex() for file in (self.path / path).glob("c.*")}
+
+
+def documents(leaf: Path) -> dict[str, str]:
+    """Checksum of the ``zarr.json`` of every array and group below a leaf, by its path."""
+    return {
+        found.parent.relative_to(leaf).as_posix(): checksum(found.read_bytes()).hex()
+        for found in sorted(leaf.glob("*/**/zarr.json"))
+    }
 
 
 @contextmanager

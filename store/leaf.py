@@ -19,11 +19,12 @@ from store.layout import check_label
 from store.leaf_store import LeafStore
 from store.rows import RowChunks, read_index, row_chunks
 from store.schema import SCHEMA_VERSION, Schema
-from store.shard import CHECKSUM_BYTES
+from store.shard import CHECKSUM_BYTES, checksum
 from store.source import Folder, Source
 
 MANIFEST = "bitlake"
-"""Attribute of a leaf's root group: schema name and version, and its arrays with the checksums of their chunks."""
+"""Attribute of a leaf's root group: schema name and version, its arrays with the checksums of their chunks, and the
+checksums of the documents of arrays and groups."""
 
 BLOCK_BYTES = 31 * 1024 * 1024
 """Upper bound of the blocks that `Leaf.blocks` yields, in bytes.
@@ -64,6 +65,7 @@ class Leaf:
     schema: Schema
     attributes: Mapping[str, Any]
     arrays: Mapping[str, ArrayFiles]
+    _groups: Mapping[str, Mapping[str, Any]]
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -107,11 +109,11 @@ class Leaf:
 
     def groups(self) -> tuple[str, ...]:
         """Names of the groups below the leaf, sorted."""
-        return tuple(sorted({path.partition("/")[0] for path in self.paths if "/" in path}))
+        return tuple(self._groups)
 
     def group_attributes(self, name: str) -> dict[str, Any]:
         """Attributes of a group below the leaf."""
-        return dict(json.loads(self.source.read(f"{name}/zarr.json"))["attributes"])
+        return dict(self._groups[name])
 
     def size(self, dimension: str) -> int:
         """Length of a dimension, taken from the first array that has it."""
@@ -176,11 +178,13 @@ def _open(source: Source, schema: Schema) -> Leaf:
                 f"expected {schema.artifact!r} version {SCHEMA_VERSION}; {source.remedy}"
             )
         arrays = {
-            path: _checked_array(source, schema, path, listed)
+            path: _checked_array(source, schema, path, listed, manifest["documents"])
             for path, listed in sorted(manifest["arrays"].items())
         }
-        for group in sorted({path.rpartition("/")[0] for path in arrays} - {""}):
-            check_group(group, json.loads(source.read(f"{group}/zarr.json")))
+        groups = {
+            group: _checked_group(source, group, manifest["documents"])
+            for group in sorted({path.rpartition("/")[0] for path in arrays} - {""})
+        }
         schema.check_contents(list(arrays), {path: files.shape for path, files in arrays.items()})
         schema.check_attributes(attributes)
     except DamagedArtifact:
@@ -189,10 +193,28 @@ def _open(source: Source, schema: Schema) -> Leaf:
         raise DamagedArtifact(
             f"{source.label}: {error}; remove the artifact, then {source.remedy}"
         ) from error
-    return Leaf(source, schema, attributes, arrays)
+    return Leaf(source, schema, attributes, arrays, groups)
 
 
-def _checked_array(source: Source, schema: Schema, path: str, listed: Mapping[str, str]) -> ArrayFiles:
+def _document(source: Source, path: str, documents: Mapping[str, str]) -> bytes:
+    """The ``zarr.json`` of an array or group, if it is the one that was written: a shape decides what is read."""
+    if f"{path}/zarr.json" not in source.names:
+        raise InvalidInput(f"{path}: its zarr.json is missing")
+    content = source.read(f"{path}/zarr.json")
+    if checksum(content).hex() != documents[path]:
+        raise InvalidInput(f"{path}: its zarr.json is not the one that was written")
+    return content
+
+
+def _checked_group(source: Source, path: str, documents: Mapping[str, str]) -> Mapping[str, Any]:
+    document = json.loads(_document(source, path, documents))
+    check_group(path, document)
+    return dict(document["attributes"])
+
+
+def _checked_array(
+    source: Source, schema: Schema, path: str, listed: Mapping[str, str], documents: Mapping[str, str]
+) -> ArrayFiles:
     """Check an array's document and the names of its files; nothing is allocated that they do not bear out.
 
     The document is read as JSON: opening an array through Zarr costs some milliseconds, and a stage opens up to a
@@ -200,9 +222,7 @@ def _checked_array(source: Source, schema: Schema, path: str, listed: Mapping[st
     """
     for part in path.split("/"):
         check_label(part, "array")
-    if f"{path}/zarr.json" not in source.names:
-        raise InvalidInput(f"{path}: its zarr.json is missing")
-    content = source.read(f"{path}/zarr.json")
+    content = _document(source, path, documents)
     document = json.loads(content)
     schema.check_array(path, document.get("dimension_names"), document["data_type"])
     shape = _whole_numbers(path, "shape", document["shape"], least=0)

@@ -30,7 +30,7 @@ EDGE_CHUNKS = 8
 STRING_ROWS = 65536
 """Rows per chunk of a text array; variable-length strings have no row size to go by."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised when a reader of today could misread what a writer of tomorrow stores."""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
-from store.commit import LeafWriter, commit_leaf
+from store.commit import LeafWriter, commit_leaf, documents
 from store.layout import Layout
+from store.leaf import MANIFEST
 
 CELL = {"model": "m", "dataset": "d"}
 
@@ -44,3 +47,11 @@ def commit_judgements(layout: Layout, documents: int, queries: int, dataset: str
         leaf.write("relevance", np.ones(queries, np.int32))
         leaf.write("self_row", np.full(queries, -1, np.int32))
         leaf.describe(dataset=dataset, source="test", corpus_digest="0" * 64, exclude_self=False, counts={})
+
+
+def forge(leaf: Path) -> None:
+    """Let a leaf list its documents as they are now, as someone would who changed them on purpose."""
+    root = leaf / "zarr.json"
+    content = json.loads(root.read_text())
+    content["attributes"][MANIFEST]["documents"] = documents(leaf)
+    root.write_text(json.dumps(content))

@@ -30,7 +30,7 @@ from store.leaf import Leaf, open_leaf
 from store.objects import parse_manifest
 from store.schema import Schema
 from tests.counts import count
-from tests.store.lakes import CELL, commit_embeddings, commit_judgements, vectors
+from tests.store.lakes import CELL, commit_embeddings, commit_judgements, forge, vectors
 
 MEGABYTE = 1 << 20
 CANARY = "canary"
@@ -138,13 +138,16 @@ class Changed:
 
     @contextlib.contextmanager
     def holding(self, path: str, document: Any) -> Iterator[None]:
-        file = self.folder / path / "zarr.json"
-        before = file.read_bytes()
+        root, file = self.folder / "zarr.json", self.folder / path / "zarr.json"
+        before = {written: written.read_bytes() for written in (root, file)}
         file.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
+        if file != root:
+            forge(self.folder)
         try:
             yield
         finally:
-            file.write_bytes(before)
+            for written, content in before.items():
+                written.write_bytes(content)
 
     def open_with(self, path: str, document: Any) -> Leaf:
         with self.holding(path, document):
@@ -228,7 +231,7 @@ OF_AN_ARRAY: list[tuple[Where, Any]] = [
 OF_A_LEAF: list[tuple[Where, Any]] = [
     (("attributes",), []),
     (("attributes", "bitlake"), []),
-    (("attributes", "bitlake", "version"), 3),
+    (("attributes", "bitlake", "version"), 4),
     (ARRAYS, ["documents"]),
     (ARRAYS, {}),
     *(
@@ -417,7 +420,7 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
         for name, expected in changed.expected.items():
             group, _, variable = name.rpartition("/")
             for found in (leaf.read(name), _datasets(leaf)[group][variable].values):
-                # Where a shape grows or shrinks within the padding of its last chunk, only the lock's hash tells.
+                # Whoever changes a shape within the padding of its last chunk, and what is listed of it, is not noticed.
                 common = tuple(slice(min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
                 np.testing.assert_array_equal(found[common], expected[common])
 

@@ -17,7 +17,7 @@ from store.commit import commit_leaf
 from store.errors import DamagedArtifact, MissingArtifact
 from store.layout import Layout
 from store.leaf import Leaf, open_leaf
-from tests.store.lakes import CELL, commit_embeddings, describe_embeddings, vectors
+from tests.store.lakes import CELL, commit_embeddings, describe_embeddings, forge, vectors
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_leaf_that_is_not_there_names_the_remedy(tmp_path: Path) -> None:
 
 
 def test_another_artifact_in_its_place_is_refused(folder: Path) -> None:
-    with pytest.raises(DamagedArtifact, match="holds 'embeddings' version 2, expected 'geometry'"):
+    with pytest.raises(DamagedArtifact, match="holds 'embeddings' version 3, expected 'geometry'"):
         open_leaf(folder, GEOMETRY)
 
 
@@ -86,7 +86,18 @@ def test_documents_that_contradict_the_schema_are_refused(
     content = json.loads((folder / name).read_text())
     change(content)  # type: ignore[operator]
     (folder / name).write_text(json.dumps(content))
+    if name != "zarr.json":
+        with pytest.raises(DamagedArtifact, match=r": its zarr.json is not the one that was written"):
+            opened(folder)
+        forge(folder)
     with pytest.raises(DamagedArtifact, match=message):
+        opened(folder)
+
+
+def test_a_shape_changed_within_the_padding_of_the_last_chunk_is_noticed(folder: Path) -> None:
+    document = folder / "queries/zarr.json"
+    document.write_text(document.read_text().replace("10,", "11,", 1))
+    with pytest.raises(DamagedArtifact, match=r"queries: its zarr.json is not the one that was written"):
         opened(folder)
 
 
