@@ -132,9 +132,12 @@ def read_rows(
     target = out.reshape(-1).view(np.uint8)
     # Rows of the first and the last chunk that nobody asked for are read as well: a checksum proves a whole chunk.
     spare = np.empty(layout.chunk_bytes, np.uint8)
-    if not path.is_file():
+    # A commit may take the leaf away at any moment, so the file is opened and not asked for before.
+    try:
+        file = open(path, "rb", buffering=0)  # noqa: SIM115
+    except FileNotFoundError:
         return False
-    with open(path, "rb", buffering=0) as file:
+    with file:
         end = len(checksums) * stored
         index = layout.index(len(checksums))
         if os.fstat(file.fileno()).st_size != end + len(index):

@@ -83,6 +83,7 @@ class Server:
         self._app = app
         self._port = 0
         self._left: int | None = None
+        self._method: str | None = None
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self.answers: list[Answer] = []
@@ -110,10 +111,10 @@ class Server:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def stop_after(self, requests: int) -> None:
-        """Answer so many more requests, send half of the next answer, and be gone."""
+    def stop_after(self, requests: int, method: str | None = None) -> None:
+        """Answer so many more requests (of that method), send half of the answer to the next such one, and be gone."""
         with self._lock:
-            self._left = requests
+            self._left, self._method = requests, method
 
     def __enter__(self) -> Server:
         self.start()
@@ -126,8 +127,9 @@ class Server:
 
     def _counted(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         with self._lock:
-            last = self._left == 0
-            if self._left is not None:
+            counts = self._method is None or environ["REQUEST_METHOD"] == self._method
+            last = self._left == 0 and counts
+            if self._left is not None and (counts or self._left < 0):
                 self._left -= 1
             if last or (self._left is not None and self._left < 0):
                 start_response = _announce_more(start_response)
