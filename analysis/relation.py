@@ -18,6 +18,7 @@ from analysis import relation_prediction, relation_rank
 from analysis.relation_mixed import mixed_slope
 from analysis.relation_points import LOG2_BITS, PointGrid, Points, RelationSettings, Row, defect
 from analysis.relation_regression import Slope, WildWeights, ols_cr2, wild_p, wild_weights
+from analysis.simultaneous import holm
 
 __all__ = ["Points", "Relation", "RelationSettings", "Row", "relate"]
 
@@ -276,17 +277,4 @@ def _with_holm(rows: list[Row]) -> list[Row]:
     for members in families.values():
         for i, p in zip(members, holm(np.array([rows[i].p_value for i in members])), strict=True):
             adjusted[i] = replace(rows[i], p_holm=float(p))
-    return adjusted
-
-
-def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Holm-adjusted p-values, (n,) finite in and out.
-
-    As `statsmodels.stats.multitest.multipletests`, which collects garbage on each call: most of the run time
-    here.
-    """
-    order = np.argsort(p_values, kind="stable")
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted

@@ -420,7 +420,7 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
         for name, expected in changed.expected.items():
             group, _, variable = name.rpartition("/")
             for found in (leaf.read(name), _datasets(leaf)[group][variable].values):
-                # Whoever changes a shape within the padding of its last chunk, and what is listed of it, is not noticed.
+                # A shape changed within the padding of its last chunk, and listed anew, is not noticed.
                 common = tuple(slice(min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
                 np.testing.assert_array_equal(found[common], expected[common])
 
