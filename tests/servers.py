@@ -167,8 +167,10 @@ def _announce_more(start_response: StartResponse) -> StartResponse:
 def s3(*buckets: str) -> Iterator[Server]:
     """An S3 server with empty buckets. What it holds lives in this process: it survives `Server.stop`."""
     with Server(DomainDispatcherApplication(create_backend_app)) as server:
-        for bucket in buckets:
-            request = urllib.request.Request(f"{server.url}/{bucket}", method="PUT")
+        # What an earlier server of this process held is still there.
+        steps = [("POST", "moto-api/reset"), *(("PUT", bucket) for bucket in buckets)]
+        for method, path in steps:
+            request = urllib.request.Request(f"{server.url}/{path}", method=method)
             urllib.request.urlopen(request, timeout=30).close()
         server.answers.clear()
         yield server
