@@ -33,6 +33,9 @@ def isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
     for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"):
         patch.setenv(name, str(folder / name.lower()))
     patch.setenv("DVC_NO_ANALYTICS", "1")
+    # A server that is gone refuses at once; one that is only slow, on a busy machine, is waited for.
+    for limit in ("connect_timeout", "read_timeout"):
+        patch.setattr(s3fs.S3FileSystem, limit, 60)
 
 
 @contextlib.contextmanager
