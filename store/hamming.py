@@ -5,28 +5,32 @@ The order is total, as in `store.search`: the smaller distance first, and among 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs import phase1
 from store.errors import InvalidInput
-from store.neighbours import NO_ROW, Neighbours, check_any, check_k, checked_exclude, raise_too_few
+from store.neighbours import Neighbours, check_any, check_k, checked_exclude, raise_too_few
+from store.threads import in_threads, parts_of
 
-_CODES = 1 << 16  # codes searched at a time
-_COUNTED = 1 << 14  # codes compared at a time when counting ties
-_PAIRS = 1 << 20  # pairs that may be listed at once when counting ties
-_ROW_BITS = 40  # of a key; the distance stands above them
+_CODES = 1 << 13  # codes compared at a time
+_QUERIES = 1 << 6  # with so many queries: their distances stay in the second-level cache
+_ROW_BITS = 40  # of a key; the distance stands above them, and above it a place among the queries
+_DISTANCE_BITS = 16
+_NO_KEY = (1 << (_ROW_BITS + _DISTANCE_BITS)) - 1  # larger than every key: no code is as long as this distance
+_MOST_BYTES = ((1 << _DISTANCE_BITS) - 2) // 8
 
 
 class HammingTopK:
     """The k documents of smallest Hamming distance to each query.
 
-    query_codes: (queries, bytes) uint8.
+    query_codes: (queries, bytes) uint8, at most 8,191 bytes.
     exclude: (queries,) int64, the document row to leave out of each query's neighbours, or -1.
+
+    All distances are computed; those that cannot be among the best k by what is known so far are dropped at once.
+    Working memory is at most 25 MB for each thread, beside what the queries and their k results take.
     """
 
     def __init__(
@@ -35,30 +39,79 @@ class HammingTopK:
         check_k(k)
         self._queries = _codes(query_codes, "query codes")
         check_any(self._queries)
+        excluded = checked_exclude(exclude, len(query_codes))
+        padded = _whole_words(self._queries)
         self._k = k
-        self._exclude = checked_exclude(exclude, len(query_codes))
-        self._keys = np.full((len(query_codes), k), NO_ROW)
+        self._parts = [_Part(padded[some], k, excluded[some]) for some in parts_of(len(padded), _QUERIES)]
 
     def update(self, block: NDArray[np.uint8], first_row: int) -> None:
         """Search (documents, bytes) uint8 codes, the first of which is row `first_row`; each row once."""
-        block = _same_width(block, self._queries)
-        for at in range(0, len(block), _CODES):
-            self._update(block[at : at + _CODES], first_row + at)
+        codes = _same_width(block, self._queries)
 
-    def _update(self, block: NDArray[np.uint8], first_row: int) -> None:
-        wanted = self._k + bool((self._exclude >= 0).any())
-        distances, rows = phase1.hamming_top_k(self._queries, block, min(wanted, len(block)))
-        rows = rows + first_row
-        keys = (distances.astype(np.int64) << _ROW_BITS) | rows
-        keys[rows == self._exclude[:, None]] = NO_ROW
-        self._keys = np.sort(np.concatenate([self._keys, keys], axis=1), axis=1)[:, : self._k]
+        def search(part: _Part) -> None:
+            for at, tile in _tiles(codes):
+                part.update(tile, first_row + at)
+
+        in_threads(search, self._parts)
 
     def result(self) -> Neighbours:
         """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
-        if (self._keys == NO_ROW).any():
+        keys = np.concatenate([part.best() for part in self._parts])
+        if (keys == _NO_KEY).any():
             raise_too_few(self._k)
-        distances = (self._keys >> _ROW_BITS).astype(np.int32)
-        return Neighbours(self._keys & ((1 << _ROW_BITS) - 1), distances)
+        distances = (keys >> _ROW_BITS).astype(np.int32)
+        return Neighbours(keys & ((1 << _ROW_BITS) - 1), distances)
+
+
+class _Part:
+    """Some of the queries, with the keys of the best k so far and candidates not yet merged with them."""
+
+    def __init__(self, queries: NDArray[np.uint8], k: int, exclude: NDArray[np.int64]) -> None:
+        self._queries = queries
+        self._k = k
+        self._exclude = exclude
+        self._keys = np.full((len(queries), k), _NO_KEY)
+        self._pending: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+
+    def update(self, codes: NDArray[np.uint8], first_row: int) -> None:
+        distances = _distances(self._queries, codes, self._exclude - first_row)
+        kth_key = self._keys[:, -1]
+        # Only a smaller row may still replace the k-th at the same distance.
+        later = kth_key < first_row | (kth_key >> _ROW_BITS << _ROW_BITS)
+        limit = (kth_key >> _ROW_BITS) - later
+        limit = np.minimum(limit, 8 * codes.shape[1]).astype(np.int32)
+        hits = distances <= limit[:, None]
+        if np.count_nonzero(hits) > self._k:
+            counts = np.array([np.count_nonzero(row) for row in hits])
+            crowded = np.flatnonzero(counts > self._k)
+            if crowded.size:
+                near = distances[crowded]
+                kth = np.partition(near, self._k - 1, axis=1)[:, self._k - 1]
+                hits[crowded] = near <= np.minimum(limit[crowded], kth)[:, None]
+        flat = np.flatnonzero(hits)
+        query, document = np.divmod(flat, len(codes))
+        keys = distances.ravel()[flat].astype(np.int64) << _ROW_BITS | document + first_row
+        better = keys < kth_key[query]
+        self._pending.append((query[better], keys[better]))
+        # Merging at every tile would cost more than the few extra candidates that a late merge lets through.
+        if sum(len(query) for query, _ in self._pending) >= self._keys.size:
+            self._merge()
+
+    def best(self) -> NDArray[np.int64]:
+        self._merge()
+        return self._keys
+
+    def _merge(self) -> None:
+        count = len(self._keys)
+        query = np.concatenate([np.repeat(np.arange(count), self._k), *(query for query, _ in self._pending)])
+        keys = np.concatenate([self._keys.ravel(), *(keys for _, keys in self._pending)])
+        self._pending = []
+        shift = _ROW_BITS + _DISTANCE_BITS
+        ordered = np.sort(query << shift | keys)
+        sizes = np.bincount(query, minlength=count)
+        starts = np.cumsum(sizes) - sizes
+        best = ordered[starts[:, None] + np.arange(self._k)]
+        self._keys = best & _NO_KEY
 
 
 def hamming_ties(
@@ -86,22 +139,22 @@ def hamming_ties(
             f"kth distances reach beyond 0 … {bits}: give distances between codes of {bits} bits"
         )
     excluded = checked_exclude(exclude, len(queries))
-    closer = np.zeros(distances.shape, dtype=np.int32)
-    tied = np.zeros(distances.shape, dtype=np.int32)
-    radii = distances.max(axis=1, initial=-1)
-    groups = [np.flatnonzero(radii == radius) for radius in np.unique(radii)]
+    padded = _whole_words(queries)
+    radii = distances.max(axis=1, initial=-1).astype(np.int32)
+    at_distance = np.zeros((len(queries), int(radii.max(initial=-1)) + 1), dtype=np.int32)
     for first_row, block in blocks:
         codes = _same_width(block, queries)
-        for at in range(0, len(codes), _COUNTED):
-            index = faiss.IndexBinaryFlat(bits)
-            index.add(codes[at : at + _COUNTED])
-            for group in groups:
-                for some in np.array_split(group, -(-len(group) * _COUNTED // _PAIRS)):
-                    near = _within(index, queries[some], int(radii[some[0]]), excluded[some] - first_row - at)
-                    more = _counts(near, distances[some])
-                    closer[some] += more[0]
-                    tied[some] += more[1]
-    return closer, tied
+
+        def count(some: slice, codes: NDArray[np.uint8] = codes, first_row: int = first_row) -> None:
+            for at, tile in _tiles(codes):
+                found = _distances(padded[some], tile, excluded[some] - first_row - at)
+                flat = np.flatnonzero(found <= radii[some, None])
+                np.add.at(at_distance[some], (flat // len(tile), found.ravel()[flat]), 1)
+
+        in_threads(count, parts_of(len(queries), _QUERIES))
+    below = np.cumsum(at_distance, axis=1, dtype=np.int32)
+    tied = np.take_along_axis(at_distance, distances, axis=1)
+    return np.take_along_axis(below, distances, axis=1) - tied, tied
 
 
 def paired_hamming(
@@ -125,27 +178,36 @@ def paired_hamming(
     return distances
 
 
-def _within(
-    index: Any, queries: NDArray[np.uint8], radius: int, exclude: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Query and distance of each pair no further apart than `radius`."""
-    # Faiss keeps the distances strictly below the given one.
-    limits, distances, rows = index.range_search(queries, radius + 1)
-    query = np.repeat(np.arange(len(queries)), np.diff(limits.astype(np.int64)))
-    keep = rows != exclude[query]
-    return query[keep], distances[keep].astype(np.int32)
+def _tiles(codes: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The codes a tile at a time, filled up to whole words, each with the place of its first."""
+    for at in range(0, len(codes), _CODES):
+        yield at, _whole_words(codes[at : at + _CODES])
 
 
-def _counts(
-    near: tuple[NDArray[np.int64], NDArray[np.int32]], thresholds: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each query and threshold, the pairs below it and the pairs at it."""
-    query, distances = near
-    width = int(thresholds.max(initial=0)) + 2
-    histogram = np.bincount(query * width + distances, minlength=len(thresholds) * width)
-    below = np.cumsum(histogram.reshape(len(thresholds), width), axis=1)
-    at = np.take_along_axis(np.diff(below, axis=1, prepend=0), thresholds, axis=1)
-    return np.take_along_axis(below, thresholds, axis=1) - at, at
+def _whole_words(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The codes, contiguous, with zeros up to the next multiple of eight bytes: distances stay what they are."""
+    width = codes.shape[1]
+    if width % 8:
+        codes = np.pad(codes, ((0, 0), (0, -width % 8)))
+    return np.ascontiguousarray(codes)
+
+
+def _distances(
+    queries: NDArray[np.uint8], codes: NDArray[np.uint8], exclude: NDArray[np.int64]
+) -> NDArray[np.int32]:
+    """(queries, codes) Hamming distances between whole words; excluded pairs get one beyond the largest."""
+    distances = np.empty((len(queries), len(codes)), dtype=np.int32)
+    faiss.hammings(
+        faiss.swig_ptr(queries),
+        faiss.swig_ptr(codes),
+        len(queries),
+        len(codes),
+        codes.shape[1],
+        faiss.swig_ptr(distances),
+    )
+    inside = np.flatnonzero((exclude >= 0) & (exclude < len(codes)))
+    distances[inside, exclude[inside]] = 8 * codes.shape[1] + 1
+    return distances
 
 
 def _codes(codes: NDArray[np.uint8], field: str) -> NDArray[np.uint8]:
@@ -153,7 +215,9 @@ def _codes(codes: NDArray[np.uint8], field: str) -> NDArray[np.uint8]:
         raise InvalidInput(
             f"{field} have shape {codes.shape} and dtype {codes.dtype}: give (rows, bytes) in uint8"
         )
-    return np.ascontiguousarray(codes)
+    if codes.shape[1] > _MOST_BYTES:
+        raise InvalidInput(f"{field} have {codes.shape[1]} bytes: give at most {_MOST_BYTES}")
+    return codes
 
 
 def _same_width(codes: NDArray[np.uint8], queries: NDArray[np.uint8]) -> NDArray[np.uint8]:

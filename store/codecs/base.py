@@ -9,6 +9,7 @@ the file's tuple `OFFERS` names (see `store.codecs.registry`), and a test class 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -28,9 +29,6 @@ Floats: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
 Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
 """How a query meets a document: Hamming distance of their codes, inner product with the decoded document, or an
 estimate of the inner product from the uncompressed query and the document's code."""
-
-_DECODED_ELEMENTS = 1 << 22  # of documents decoded at a time: 16 MiB
-
 
 class TopK(Protocol):
     """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
@@ -97,7 +95,7 @@ def search_decoded(
     codec: Decodable, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None
 ) -> TopK:
     """Search by inner product with the decoded documents; ties go to the smaller row."""
-    return _DecodedTopK(codec, state, InnerProductTopK(queries, k, exclude), queries.shape[1])
+    return _DecodedTopK(codec, state, InnerProductTopK(queries, k, exclude))
 
 
 def search_hamming(
@@ -108,14 +106,12 @@ def search_hamming(
 
 
 class _DecodedTopK:
-    def __init__(self, codec: Decodable, state: State, top: InnerProductTopK, dimension: int) -> None:
-        self._codec, self._state, self._top = codec, state, top
-        self._step = max(1, _DECODED_ELEMENTS // dimension)
+    def __init__(self, codec: Decodable, state: State, top: InnerProductTopK) -> None:
+        self._decode = partial(codec.decode, state)
+        self._top = top
 
     def update(self, block: NDArray[Any], first_row: int) -> None:
-        for at in range(0, len(block), self._step):
-            decoded = self._codec.decode(self._state, block[at : at + self._step])
-            self._top.update(decoded, first_row + at)
+        self._top.update_decoded(block, first_row, self._decode)
 
     def result(self) -> Neighbours:
         return self._top.result()

@@ -10,6 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from store.codecs.tables import TABLE_WIDTH, TableTopK
 from store.codecs.base import (
     Floats,
     Scoring,
@@ -122,14 +123,18 @@ class PQCodec:
     def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(documents, dimension) float32: the centroids side by side."""
         codebooks = state["codebooks"].astype(np.float32)
-        parts, _, width = codebooks.shape
+        parts, centroids, width = codebooks.shape
         check_codes(codes, parts, np.uint8)
+        every = codebooks.reshape(parts * centroids, width)
         vectors = np.empty((len(codes), parts * width), dtype=np.float32)
-        for part, codebook in enumerate(codebooks):
-            vectors[:, part * width : (part + 1) * width] = codebook[codes[:, part]]
+        for rows in row_blocks(len(codes), parts * width):
+            which = codes[rows] + centroids * np.arange(parts)
+            every.take(which, axis=0, out=vectors[rows].reshape(*which.shape, width), mode="clip")
         return vectors
 
     def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        if state["codebooks"].shape[2] >= TABLE_WIDTH:
+            return TableTopK(state["codebooks"], queries, k, exclude)
         return search_decoded(self, state, queries, k, exclude)
 
     def bytes_per_vector(self, dimension: int) -> int:

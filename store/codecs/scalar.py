@@ -65,8 +65,9 @@ class Int8Codec:
         minimum, step = state["minimum"], state["step"]
         check_codes(codes, len(minimum), np.uint8)
         vectors = np.empty(codes.shape, dtype=np.float32)
-        for rows in row_blocks(*codes.shape):
-            vectors[rows] = codes[rows] * step + minimum
+        for rows in _cached_blocks(vectors):
+            numbers = codes[rows] * step
+            vectors[rows] = np.add(numbers, minimum, out=numbers)
         return vectors
 
     def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
@@ -117,11 +118,12 @@ class Int4Codec:
         middle, step = state["middle"], state["step"]
         check_codes(codes, self.bytes_per_vector(len(middle)), np.uint8)
         vectors = np.empty((len(codes), len(middle)), dtype=np.float32)
-        for rows in row_blocks(*vectors.shape):
+        for rows in _cached_blocks(vectors):
             # Shifting a signed byte to the right carries its sign along.
             levels = np.stack([codes[rows], codes[rows] << 4], axis=2).view(np.int8) >> 4
             levels = levels.reshape(len(levels), -1)[:, : len(middle)]
-            vectors[rows] = levels * step + middle
+            numbers = levels * step
+            vectors[rows] = np.add(numbers, middle, out=numbers)
         return vectors
 
     def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
@@ -140,6 +142,12 @@ def _range(sample: Floats, name: str) -> tuple[NDArray[np.float64], NDArray[np.f
     if not len(sample):
         raise InvalidInput(f"{name} is fitted on no documents: give at least one")
     return sample.min(axis=0).astype(np.float64), sample.max(axis=0).astype(np.float64)
+
+
+def _cached_blocks(vectors: NDArray[Any]) -> list[slice]:
+    """Blocks of rows whose float64 copies stay in the second-level cache."""
+    rows, dimension = vectors.shape
+    return row_blocks(rows, 16 * dimension)
 
 
 def _levels(

@@ -142,7 +142,8 @@ def test_blocks_and_tiles_do_not_matter(dtype: Any, monkeypatch: pytest.MonkeyPa
     for size in (7, 999, 2999):
         assert identical(reference, top_k(queries, documents, 20, exclude, cuts(3000, size)[::-1]))
     monkeypatch.setattr(search, "_DOCUMENTS", 64)
-    monkeypatch.setattr(search, "_PAIRS", 64 * 9)
+    monkeypatch.setattr(search, "_QUERIES", 9)
+    monkeypatch.setattr(search, "_ELEMENTS", 48 * 200)
     monkeypatch.setattr(search, "_RESCORED", 100)
     assert identical(reference, top_k(queries, documents, 20, exclude, cuts(3000, 1000)))
 
@@ -179,7 +180,7 @@ def test_neighbours_agree_with_faiss_up_to_ties(dtype: Any) -> None:
 
 
 def test_working_memory_is_bounded_even_where_all_documents_tie(monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = search._PAIRS // 8  # for speed
+    pairs = 0
     monkeypatch.setattr(search, "_PAIRS", pairs)
     queries, documents = unit(40, 8, 7), np.repeat(unit(1, 8, 8), 80_000, axis=0)
     peaks = []
@@ -283,7 +284,7 @@ class TestHamming:
         ties = hamming_ties(queries, [(0, codes)], kth)
         distances = hamming(queries, codes)
         assert ties[1].tolist() == (distances[:, :, None] == kth[:, None, :]).sum(axis=1).tolist()
-        for name, value in (("_COUNTED", 100), ("_PAIRS", 300), ("_CODES", 70)):
+        for name, value in (("_QUERIES", 7), ("_CODES", 70)):
             monkeypatch.setattr(hamming_search, name, value)
         assert identical(reference, top_k(queries, codes, 30, blocks=cuts(3000, 500)))
         again = hamming_ties(queries, [(a, codes[a:b]) for a, b in cuts(3000, 333)], kth)

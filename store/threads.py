@@ -1,0 +1,44 @@
+"""Parts of one piece of work, computed side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
+
+import faiss
+
+T = TypeVar("T")
+
+
+def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
+    """``work`` of every part, as many at a time as this thread may use threads of OpenMP.
+
+    That is all cores unless OMP_NUM_THREADS or ``faiss.omp_set_num_threads`` says otherwise. Parts are to share
+    nothing that they write to: then the result does not depend on the number of threads.
+    """
+    threads = min(faiss.omp_get_max_threads(), len(parts))
+    if threads <= 1:
+        for part in parts:
+            work(part)
+        return
+    # Threads inside the parts' matrix products would only wait for one another.
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, parts):
+            pass
+
+
+def parts_of(items: int, most: int) -> list[slice]:
+    """Slices of at most `most` items each and of about equal size, for `in_threads`."""
+    threads = faiss.omp_get_max_threads()
+    count = min(items, -(-items // (most * threads)) * threads)
+    edges = [items * part // count for part in range(count + 1)]
+    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
