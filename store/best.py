@@ -121,7 +121,8 @@ def found_by(parts: Sequence[Best]) -> Neighbours:
 
 def round_down(values: NDArray[np.floating]) -> NDArray[np.float32]:
     """Float32 numbers that are certainly not above `values`, or -1e37 where these are below it."""
-    return np.nextafter(np.maximum(values, _LOWEST).astype(np.float32), np.float32(-np.inf))
+    rounded = np.maximum(values, _LOWEST).astype(np.float32)
+    return np.asarray(np.nextafter(rounded, np.float32(-np.inf)))
 
 
 def _greatest(

@@ -19,7 +19,9 @@ _CODES = 1 << 13  # codes compared at a time
 _QUERIES = 1 << 6  # with so many queries: their distances stay in the second-level cache
 _ROW_BITS = 40  # of a key; the distance stands above them, and above it a place among the queries
 _DISTANCE_BITS = 16
-_NO_KEY = (1 << (_ROW_BITS + _DISTANCE_BITS)) - 1  # larger than every key: no code is as long as this distance
+_NO_KEY = (
+    1 << (_ROW_BITS + _DISTANCE_BITS)
+) - 1  # larger than every key: no code is as long as this distance
 _MOST_BYTES = ((1 << _DISTANCE_BITS) - 2) // 8
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import faiss
@@ -34,7 +35,7 @@ def parts_of(items: int, most: int) -> list[slice]:
     threads = faiss.omp_get_max_threads()
     count = min(items, -(-items // (most * threads)) * threads)
     edges = [items * part // count for part in range(count + 1)]
-    return [slice(start, stop) for start, stop in zip(edges, edges[1:], strict=False)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 @cache

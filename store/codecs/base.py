@@ -30,6 +30,7 @@ Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
 """How a query meets a document: Hamming distance of their codes, inner product with the decoded document, or an
 estimate of the inner product from the uncompressed query and the document's code."""
 
+
 class TopK(Protocol):
     """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
 

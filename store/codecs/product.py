@@ -10,7 +10,6 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.tables import TABLE_WIDTH, TableTopK
 from store.codecs.base import (
     Floats,
     Scoring,
@@ -21,6 +20,7 @@ from store.codecs.base import (
     row_blocks,
     search_decoded,
 )
+from store.codecs.tables import TABLE_WIDTH, TableTopK
 from store.errors import InvalidInput
 from store.schema import Field
 from store.summation import float32_error_share, sum_rows

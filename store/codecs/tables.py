@@ -17,7 +17,9 @@ TABLE_WIDTH = 24
 
 _QUERIES = 1 << 7  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
-_LOOKED_UP = 1 << 10  # documents whose parts are added at a time: they and a table stay in the second-level cache
+_LOOKED_UP = (
+    1 << 10
+)  # documents whose parts are added at a time: they and a table stay in the second-level cache
 
 
 class TableTopK:
@@ -84,7 +86,9 @@ class _Part:
 
         def score(query: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.float64]:
             place = row - first_row
-            return inner_products(self._queries, query, lambda some: self._decoded(codes[place[some]]), self._halves)
+            return inner_products(
+                self._queries, query, lambda some: self._decoded(codes[place[some]]), self._halves
+            )
 
         scores = np.empty((_DOCUMENTS, len(self._queries)), dtype=np.float32)
         more = np.empty((_LOOKED_UP, len(self._queries)), dtype=np.float32)
@@ -103,7 +107,7 @@ class _Part:
         """(parts, centroids, queries) inner products. Kept no longer than a block: all queries' would be large."""
         parts, _, width = self._codebooks.shape
         queries = self._queries.reshape(-1, parts, width).transpose(1, 2, 0)
-        return np.matmul(self._codebooks.astype(np.float64), queries).astype(np.float32)
+        return np.asarray(np.matmul(self._codebooks.astype(np.float64), queries), dtype=np.float32)
 
     def _decoded(self, codes: NDArray[np.uint8]) -> NDArray[np.float16]:
         return self._codebooks[np.arange(len(self._codebooks)), codes].reshape(len(codes), -1)

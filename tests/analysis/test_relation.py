@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from statsmodels.stats.multitest import multipletests
 
-from analysis.relation import NO_RELATION, NOTHING_BEYOND_BITS, RELATION, Relation, Row, holm, relate
+from analysis.relation import NO_RELATION, NOTHING_BEYOND_BITS, RELATION, Relation, Row, relate
 from analysis.relation_points import Points, RelationSettings
 
 SETTINGS = RelationSettings(
@@ -183,13 +183,6 @@ def test_holm_covers_the_features_of_one_question(planted: Relation) -> None:
     expected = multipletests([r.p_value for r in tested], method="holm")[1]
     assert [r.p_holm for r in tested] == pytest.approx(expected)
     assert all(np.isnan(r.p_holm) for r in rows if np.isnan(r.p_value))
-
-
-def test_holm_is_that_of_statsmodels() -> None:
-    random = np.random.RandomState(0)
-    for n in (1, 2, 7, 45):
-        p = np.round(random.random_sample(n) ** 3, 2)
-        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_same_seed_same_rows_in_any_order_of_points(planted: Relation) -> None:
