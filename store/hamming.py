@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 
 from store.errors import InvalidInput
 from store.neighbours import Neighbours, check_any, check_k, checked_exclude, raise_too_few
+from store.runs import Runs
 from store.threads import in_threads, parts_of
 
 _CODES = 1 << 13  # codes compared at a time
 _QUERIES = 1 << 6  # with so many queries: their distances stay in the second-level cache
-_ROW_BITS = 40  # of a key; the distance stands above them, and above it a place among the queries
-_DISTANCE_BITS = 16
-_NO_KEY = (
-    1 << (_ROW_BITS + _DISTANCE_BITS)
-) - 1  # larger than every key: no code is as long as this distance
-_MOST_BYTES = ((1 << _DISTANCE_BITS) - 2) // 8
+_ROW_BITS = 40  # of a key; the distance stands above them
+_NO_KEY = np.iinfo(np.int64).max  # larger than every key
+_MOST_BYTES = 8191  # their distances are below 2^16
 
 
 class HammingTopK:
@@ -31,89 +29,44 @@ class HammingTopK:
     query_codes: (queries, bytes) uint8, at most 8,191 bytes.
     exclude: (queries,) int64, the document row to leave out of each query's neighbours, or -1.
 
-    All distances are computed; those that cannot be among the best k by what is known so far are dropped at once.
-    Working memory is at most 25 MB for each thread, beside what the queries and their k results take.
+    Faiss finds the best k of a run of codes (`store.runs`) with a heap ordered by distance and then by row, so that
+    among equal distances the smaller rows stay. Working memory is 33 MB for a run, beside what the queries take and
+    six times their k results.
     """
 
     def __init__(
         self, query_codes: NDArray[np.uint8], k: int, exclude: NDArray[np.int64] | None = None
     ) -> None:
         check_k(k)
-        self._queries = _codes(query_codes, "query codes")
+        self._queries = np.ascontiguousarray(_codes(query_codes, "query codes"))
         check_any(self._queries)
-        excluded = checked_exclude(exclude, len(query_codes))
-        padded = _whole_words(self._queries)
         self._k = k
-        self._parts = [_Part(padded[some], k, excluded[some]) for some in parts_of(len(padded), _QUERIES)]
+        self._exclude = checked_exclude(exclude, len(query_codes))
+        self._keys = np.full((len(query_codes), k), _NO_KEY)
+        self._runs = Runs(self._search, query_codes.shape[1])
 
     def update(self, block: NDArray[np.uint8], first_row: int) -> None:
         """Search (documents, bytes) uint8 codes, the first of which is row `first_row`; each row once."""
-        codes = _same_width(block, self._queries)
-
-        def search(part: _Part) -> None:
-            for at, tile in _tiles(codes):
-                part.update(tile, first_row + at)
-
-        in_threads(search, self._parts)
+        self._runs.add(_same_width(block, self._queries), first_row)
 
     def result(self) -> Neighbours:
         """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
-        keys = np.concatenate([part.best() for part in self._parts])
-        if (keys == _NO_KEY).any():
+        self._runs.flush()
+        if (self._keys == _NO_KEY).any():
             raise_too_few(self._k)
-        distances = (keys >> _ROW_BITS).astype(np.int32)
-        return Neighbours(keys & ((1 << _ROW_BITS) - 1), distances)
+        distances = (self._keys >> _ROW_BITS).astype(np.int32)
+        return Neighbours(self._keys & ((1 << _ROW_BITS) - 1), distances)
 
-
-class _Part:
-    """Some of the queries, with the keys of the best k so far and candidates not yet merged with them."""
-
-    def __init__(self, queries: NDArray[np.uint8], k: int, exclude: NDArray[np.int64]) -> None:
-        self._queries = queries
-        self._k = k
-        self._exclude = exclude
-        self._keys = np.full((len(queries), k), _NO_KEY)
-        self._pending: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
-
-    def update(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        distances = _distances(self._queries, codes, self._exclude - first_row)
-        kth_key = self._keys[:, -1]
-        # Only a smaller row may still replace the k-th at the same distance.
-        later = kth_key < first_row | (kth_key >> _ROW_BITS << _ROW_BITS)
-        limit = (kth_key >> _ROW_BITS) - later
-        limit = np.minimum(limit, 8 * codes.shape[1]).astype(np.int32)
-        hits = distances <= limit[:, None]
-        if np.count_nonzero(hits) > self._k:
-            counts = np.array([np.count_nonzero(row) for row in hits])
-            crowded = np.flatnonzero(counts > self._k)
-            if crowded.size:
-                near = distances[crowded]
-                kth = np.partition(near, self._k - 1, axis=1)[:, self._k - 1]
-                hits[crowded] = near <= np.minimum(limit[crowded], kth)[:, None]
-        flat = np.flatnonzero(hits)
-        query, document = np.divmod(flat, len(codes))
-        keys = distances.ravel()[flat].astype(np.int64) << _ROW_BITS | document + first_row
-        better = keys < kth_key[query]
-        self._pending.append((query[better], keys[better]))
-        # Merging at every tile would cost more than the few extra candidates that a late merge lets through.
-        if sum(len(query) for query, _ in self._pending) >= self._keys.size:
-            self._merge()
-
-    def best(self) -> NDArray[np.int64]:
-        self._merge()
-        return self._keys
-
-    def _merge(self) -> None:
-        count = len(self._keys)
-        query = np.concatenate([np.repeat(np.arange(count), self._k), *(query for query, _ in self._pending)])
-        keys = np.concatenate([self._keys.ravel(), *(keys for _, keys in self._pending)])
-        self._pending = []
-        shift = _ROW_BITS + _DISTANCE_BITS
-        ordered = np.sort(query << shift | keys)
-        sizes = np.bincount(query, minlength=count)
-        starts = np.cumsum(sizes) - sizes
-        best = ordered[starts[:, None] + np.arange(self._k)]
-        self._keys = best & _NO_KEY
+    def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
+        excluded = self._exclude - first_row
+        one_more = bool(((excluded >= 0) & (excluded < len(codes))).any())
+        distances, rows = faiss.knn_hamming(self._queries, codes, self._k + one_more)
+        keys = distances.astype(np.int64) << _ROW_BITS | rows + first_row
+        # Faiss gives row -1 where the run has too few codes.
+        keys[(rows < 0) | (rows == excluded[:, None])] = _NO_KEY
+        best = np.concatenate([self._keys, keys], axis=1)
+        best.sort(axis=1)
+        self._keys = best[:, : self._k].copy()
 
 
 def hamming_ties(
@@ -199,7 +152,7 @@ def _distances(
 ) -> NDArray[np.int32]:
     """(queries, codes) Hamming distances between whole words; excluded pairs get one beyond the largest."""
     distances = np.empty((len(queries), len(codes)), dtype=np.int32)
-    faiss.hammings(
+    faiss.hammings(  # type: ignore[attr-defined]
         faiss.swig_ptr(queries),
         faiss.swig_ptr(codes),
         len(queries),

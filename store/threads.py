@@ -33,9 +33,9 @@ def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
 def parts_of(items: int, most: int) -> list[slice]:
     """Slices of at most `most` items each and of about equal size, for `in_threads`."""
     threads = faiss.omp_get_max_threads()
-    count = min(items, -(-items // (most * threads)) * threads)
+    count = max(1, min(items, -(-items // (most * threads)) * threads))
     edges = [items * part // count for part in range(count + 1)]
-    return [slice(start, stop) for start, stop in pairwise(edges)]
+    return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
 @cache

@@ -9,13 +9,14 @@ from store.best import Best, found_by
 from store.codecs.base import Floats, check_codes
 from store.errors import InvalidInput
 from store.neighbours import Neighbours, check_any, check_k, checked_exclude
+from store.runs import Runs
 from store.search import checked_matrix, error_bounds, inner_products, lengths_of
 from store.threads import in_threads, parts_of
 
 TABLE_WIDTH = 24
 """From so many dimensions a part on, looking up is faster than decoding and a matrix product."""
 
-_QUERIES = 1 << 7  # queries compared at a time
+_QUERIES = 1 << 8  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
 _LOOKED_UP = (
     1 << 10
@@ -52,6 +53,7 @@ class TableTopK:
         excluded = checked_exclude(exclude, len(queries))
         lengths = lengths_of(queries.astype(np.float32), "queries", 0)
         self._codebooks = codebooks
+        self._runs = Runs(self._search, len(codebooks))
         self._parts = [
             _Part(codebooks, queries[some], lengths[some], Best(k, excluded[some]))
             for some in parts_of(len(queries), _QUERIES)
@@ -60,11 +62,15 @@ class TableTopK:
     def update(self, block: NDArray[np.uint8], first_row: int) -> None:
         """Search (documents, parts) uint8 codes, the first of which is row `first_row`; each row once."""
         check_codes(block, len(self._codebooks), np.uint8)
-        in_threads(lambda part: part.update(block, first_row), self._parts)
+        self._runs.add(block, first_row)
 
     def result(self) -> Neighbours:
         """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
+        self._runs.flush()
         return found_by([part.best for part in self._parts])
+
+    def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
+        in_threads(lambda part: part.update(codes, first_row), self._parts)
 
 
 class _Part:

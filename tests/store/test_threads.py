@@ -1,0 +1,50 @@
+"""Parts side by side: all of the work is done, errors come out, and BLAS keeps its threads afterwards."""
+
+from __future__ import annotations
+
+import threading
+
+import faiss
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
+
+from store.threads import in_threads, parts_of
+
+
+@given(st.integers(0, 10_000), st.integers(1, 600))
+def test_parts_cover_everything_once(items: int, most: int) -> None:
+    parts = parts_of(items, most)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(items))
+    assert all(0 < part.stop - part.start <= most for part in parts)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
+    before = faiss.omp_get_max_threads()
+    meeting = threading.Barrier(threads, timeout=60)  # passes only if so many parts are under way at once
+    done = []
+    try:
+        faiss.omp_set_num_threads(threads)
+
+        def work(part: int) -> None:
+            meeting.wait()
+            done.append(
+                (part, max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+            )
+
+        blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        in_threads(work, range(4))
+        assert sorted(part for part, _ in done) == [0, 1, 2, 3]
+        if threads > 1:
+            assert {limit for _, limit in done} == {1}
+        assert [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"] == blas
+
+        def fail(part: int) -> None:
+            raise ValueError(f"part {part}")
+
+        with pytest.raises(ValueError, match="part 0"):
+            in_threads(fail, range(2))
+    finally:
+        faiss.omp_set_num_threads(before)
