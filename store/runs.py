@@ -16,7 +16,7 @@ RUN_BYTES = 1 << 25
 
 
 class Runs:
-    """Hands blocks that follow one another to `search` as one run of at most `RUN_BYTES`, any others each by itself."""
+    """Hands blocks that follow one another to `search` as runs of about `RUN_BYTES`, any others each by itself."""
 
     def __init__(self, search: Search, width: int) -> None:
         self._search = search
@@ -25,9 +25,13 @@ class Runs:
         self._held = 0
 
     def add(self, block: NDArray[np.uint8], first_row: int) -> None:
-        """Take the (documents, bytes) codes of which the first is row `first_row`; they are copied."""
-        if first_row != self._first_row + self._held:
+        """Take the (documents, bytes) codes of which the first is row `first_row`: search them now, or hold a copy."""
+        is_run = 2 * len(block) >= len(self._buffer) and block.flags.c_contiguous
+        if is_run or first_row != self._first_row + self._held:
             self.flush()
+        if is_run:
+            self._search(block, first_row)
+            return
         while len(block):
             if not self._held:
                 self._first_row = first_row

@@ -1,0 +1,434 @@
+"""How fast codes are made and searched, against Faiss, usearch and BitBudget: ``python -m benchmarks.search``.
+
+All sides use the same vectors, the same number of threads and the same process, in turns. Before anything is timed,
+its results are compared with those of its peers, ties aside. A speed is a ratio to a peer in the same round. Peers
+that take half a minute for the whole work meet the lake with fewer queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import bitbudget
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from usearch.compiled import MetricKind
+from usearch.index import search as usearch_search
+
+from benchmarks._machine import FOLDER, Side, Times, compared, interleaved, write
+from benchmarks._roofs import roofs
+from benchmarks._search_cell import cell_times
+from benchmarks._search_memory import peaks
+from benchmarks._vectors import BLOCK, Vectors, drawn, stored
+from store.codecs import phase1
+from store.codecs.base import Codec, State, TopK, search_hamming
+from store.codecs.product import PQCodec
+from store.codecs.scalar import Int8Codec
+from store.codecs.signs import SignCodec
+from store.hamming import HammingTopK
+from store.leaf import BLOCK_BYTES
+from store.neighbours import Neighbours
+from store.search import InnerProductTopK
+
+DOCUMENTS, QUERIES, FEW, K = 500_000, 1_000, 100, 100
+BITS = (64, 128, 256, 512)
+PQ_BYTES = (8, 32, 64)
+FITTED, ITERATIONS = 65_536, 25
+REPETITIONS = 5
+LARGE = 5_000_000
+LAKE = "lake"
+
+Codes = NDArray[np.uint8]
+Results = tuple[NDArray[Any], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What everything is measured on: float16 as the lake stores it, and float32 as peers want it."""
+
+    documents: Vectors
+    queries: Vectors
+    documents32: NDArray[np.float32]
+    queries32: NDArray[np.float32]
+
+    @classmethod
+    def drawn(cls, documents: int, queries: int) -> Data:
+        """Mixtures of stored embeddings, the queries from another seed."""
+        base = stored()
+        one, other = drawn(base, documents, 0), drawn(base, queries, 1)
+        return cls(one, other, one.astype(np.float32), other.astype(np.float32))
+
+    def few(self) -> Data:
+        """The same documents and fewer queries."""
+        return Data(self.documents, self.queries[:FEW], self.documents32, self.queries32[:FEW])
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sides that do the same work; ``agree`` raises `SystemExit` where one found something else."""
+
+    sides: Mapping[str, Callable[[], Any]]
+    agree: Callable[[Mapping[str, Any]], None]
+
+
+def fed(top: TopK, codes: NDArray[Any]) -> Neighbours:
+    """Search blocks of the size in which the lake reads them."""
+    rows = BLOCK_BYTES // (codes.itemsize * codes.shape[1])
+    for first in range(0, len(codes), rows):
+        top.update(codes[first : first + rows], first)
+    return top.result()
+
+
+def same_scores(tolerance: float) -> Callable[[Mapping[str, Any]], None]:
+    """The scores of every side, best first, are those of the lake within a tolerance; its rows may differ in ties."""
+
+    def agree(found: Mapping[str, Any]) -> None:
+        ours = found[LAKE].scores.astype(np.float64)
+        for name, theirs in found.items():
+            if name != LAKE and theirs is not None:
+                difference = float(np.abs(np.sort(ours, axis=1) - np.sort(theirs, axis=1)).max())
+                if difference > tolerance:
+                    raise SystemExit(f"{name}: scores differ from the lake's by {difference:g}")
+
+    return agree
+
+
+def binarize(data: Data) -> Work:
+    """Phase-1 codes of the longest length, against one matrix product of the same shape."""
+    matrix = np.random.RandomState(0).standard_normal((max(BITS), data.documents.shape[1])).astype(np.float32)
+    product = np.empty((len(data.documents), max(BITS)), np.float32)
+
+    def agree(found: Mapping[str, Any]) -> None:
+        rows = np.random.RandomState(0).randint(0, len(data.documents), 500)
+        exact = data.documents[rows].astype(np.longdouble) @ np.random.RandomState(0).standard_normal(
+            (max(BITS), data.documents.shape[1])
+        ).T.astype(np.longdouble)
+        if not np.array_equal(np.packbits(exact > 0, axis=1), found[LAKE][rows]):
+            raise SystemExit("phase1: codes are not the signs of the exact projections")
+
+    return Work(
+        {
+            "SGEMM": lambda: np.matmul(data.documents32, matrix.T, out=product),
+            LAKE: lambda: phase1.encode(data.documents, max(BITS), 0),
+        },
+        agree,
+    )
+
+
+def hamming(data: Data, bits: int) -> Work:
+    """Hamming search; Faiss with each of its two methods and two sizes of a batch of queries."""
+    codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
+
+    def peer(use_heap: bool, batch: int) -> Callable[[], Any]:
+        index = faiss.IndexBinaryFlat(bits)
+        index.add(codes)
+        index.use_heap = use_heap  # type: ignore[attr-defined]
+        index.query_batch_size = batch  # type: ignore[attr-defined]
+        return lambda: index.search(queries, K)[0]
+
+    sides = {
+        "Faiss, heap, 32": peer(True, 32),
+        "Faiss, heap, all": peer(True, len(queries)),
+        "Faiss, counting, 32": peer(False, 32),
+        LAKE: lambda: fed(HammingTopK(queries, K), codes),
+    }
+    return Work(sides, same_scores(0))
+
+
+def hamming_usearch(data: Data, bits: int) -> Work:
+    """Hamming search against usearch."""
+    codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
+    threads = faiss.omp_get_max_threads()
+    sides = {
+        "usearch": lambda: np.asarray(
+            usearch_search(codes, queries, K, MetricKind.Hamming, exact=True, threads=threads).distances
+        ),
+        LAKE: lambda: fed(HammingTopK(queries, K), codes),
+    }
+    return Work(sides, same_scores(0))
+
+
+def hamming_bitbudget(data: Data) -> Work:
+    """Signs of the vectors themselves: BitBudget's `binary`, which returns all scores and ranks none."""
+    codec = SignCodec()
+    state = codec.fit(data.documents[:FITTED])
+    codes = codec.encode(state, data.documents)
+    method = bitbudget.METHODS["binary"]
+
+    def agree(found: Mapping[str, Any]) -> None:
+        # An inner product of signs is the number of bits less twice the Hamming distance. A coordinate that is exactly
+        # 0 has neither sign there, and moves a distance by a half.
+        best = np.partition(found["BitBudget"][0], -K, axis=1)[:, -K:]
+        distances = np.sort((data.documents.shape[1] - best) / 2, axis=1)
+        if np.abs(distances - found[LAKE].scores).max() > 1:
+            raise SystemExit("BitBudget: ranks other documents than the lake")
+
+    return Work(
+        {
+            "BitBudget": lambda: method(data.documents32, data.queries32),
+            LAKE: lambda: fed(search_hamming(codec, state, data.queries, K), codes),
+        },
+        agree,
+    )
+
+
+def inner_products(data: Data) -> Work:
+    """Exact float search and search of INT8 codes, against Faiss's exact search and the matrix product alone."""
+    flat = faiss.IndexFlatIP(data.documents.shape[1])
+    flat.add(data.documents32)
+    codec = Int8Codec()
+    state = codec.fit(data.documents[:FITTED])
+    codes = codec.encode(state, data.documents)
+    buffer = np.empty((4096, len(data.queries)), np.float32)
+
+    def sgemm() -> None:
+        for first in range(0, len(data.documents), len(buffer)):
+            block = data.documents32[first : first + len(buffer)]
+            np.matmul(block, data.queries32.T, out=buffer[: len(block)])
+
+    def agree(found: Mapping[str, Any]) -> None:
+        same_scores(1e-5)({name: found[name] for name in (FLAT, LAKE)})
+        decoded = codec.decode(state, codes[:BLOCK]) @ data.queries32[:FEW].T
+        known = fed(codec.search(state, data.queries[:FEW], K), codes[:BLOCK])
+        if np.abs(np.sort(decoded, axis=0)[: -K - 1 : -1].T - known.scores).max() > 1e-5:
+            raise SystemExit("int8: scores differ from those of the decoded vectors")
+
+    return Work(
+        {
+            "SGEMM": sgemm,
+            FLAT: lambda: flat.search(data.queries32, K)[0],
+            LAKE: lambda: fed(InnerProductTopK(data.queries, K), data.documents),
+            "lake, int8": lambda: fed(codec.search(state, data.queries, K), codes),
+        },
+        agree,
+    )
+
+
+def int8_faiss(data: Data) -> Work:
+    """INT8 codes against Faiss's scalar quantiser on the same grid, which it searches query by query."""
+    index = faiss.IndexScalarQuantizer(
+        data.documents.shape[1], faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    )
+    index.train(data.documents32[:FITTED])
+    index.add(data.documents32)
+    codec = Int8Codec()
+    state = codec.fit(data.documents[:FITTED])
+    codes = codec.encode(state, data.documents)
+    sides = {
+        "Faiss, scalar": lambda: index.search(data.queries32, K)[0],
+        LAKE: lambda: fed(codec.search(state, data.queries, K), codes),
+    }
+    return Work(sides, same_scores(0.01))  # their levels are a half step apart
+
+
+def product_codes(data: Data, code_bytes: int) -> Work:
+    """Search of PQ codes against Faiss, given the same codebooks and codes."""
+    codec = PQCodec(code_bytes, seed=0, iterations=4)
+    state = codec.fit(data.documents[:FITTED])
+    codes = codec.encode(state, data.documents)
+    index = faiss.IndexPQ(data.documents.shape[1], code_bytes, 8, faiss.METRIC_INNER_PRODUCT)
+    faiss.copy_array_to_vector(state["codebooks"].astype(np.float32).ravel(), index.pq.centroids)
+    index.is_trained = True
+    index.add_sa_codes(codes)
+    sides = {
+        FAISS_PQ: lambda: index.search(data.queries32, K)[0],
+        LAKE: lambda: fed(codec.search(state, data.queries, K), codes),
+    }
+    return Work(sides, same_scores(1e-5))
+
+
+def product_encoding(data: Data, code_bytes: int) -> Work:
+    """Fitting PQ and encoding every document, against Faiss doing both."""
+    codec = PQCodec(code_bytes, seed=0, iterations=ITERATIONS)
+
+    def ours() -> Codes:
+        state = codec.fit(data.documents[:FITTED])
+        return encoded(codec, state, data.documents)
+
+    def theirs() -> Codes:
+        quantizer = faiss.ProductQuantizer(data.documents.shape[1], code_bytes, 8)
+        quantizer.cp.seed, quantizer.cp.niter = codec.seed, ITERATIONS
+        quantizer.cp.max_points_per_centroid = FITTED
+        quantizer.train(data.documents32[:FITTED])
+        return np.asarray(quantizer.compute_codes(data.documents32))
+
+    def agree(found: Mapping[str, Any]) -> None:
+        share = float((found[LAKE] == found[FAISS_PQ]).mean())
+        if share < 0.99:  # codebooks in float16 move a few documents
+            raise SystemExit(f"PQ: only {share:.3f} of the codes are Faiss's")
+
+    return Work({FAISS_PQ: theirs, LAKE: ours}, agree)
+
+
+def encoded(codec: Codec, state: State, vectors: Vectors) -> Codes:
+    """Codes of all vectors, a block at a time as the stages encode them."""
+    return np.concatenate(
+        [codec.encode(state, vectors[first : first + BLOCK]) for first in range(0, len(vectors), BLOCK)]
+    )
+
+
+FLAT, FAISS_PQ = "Faiss, flat", "Faiss, PQ"
+
+
+def measure(work: Work, repetitions: int) -> dict[str, Times]:
+    """Times of every side, after one round that warms up and in which they must agree."""
+    work.agree({name: side() for name, side in work.sides.items()})
+    return interleaved({name: Side(side) for name, side in work.sides.items()}, repetitions)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A line of the table: the speed of ``side`` as a multiple of that of the fastest of ``peers``."""
+
+    work: str
+    side: str
+    peers: tuple[str, ...]
+    goal: float
+
+
+def bars() -> list[tuple[str, Callable[[Data], Work], list[Bar]]]:
+    """Every comparison with the bars that it decides; a goal of 0 is none."""
+    faiss_binary = ("Faiss, heap, 32", "Faiss, heap, all", "Faiss, counting, 32")
+    every: list[tuple[str, Callable[[Data], Work], list[Bar]]] = [
+        (
+            f"binarize {max(BITS)}",
+            binarize,
+            [Bar(f"binarize to {max(BITS)} bits", LAKE, ("SGEMM",), 1 / 2.5)],
+        ),
+        *(
+            (
+                f"hamming {bits}",
+                lambda data, bits=bits: hamming(data, bits),
+                [Bar(f"binary search, {bits} bits", LAKE, faiss_binary, 0.95)],
+            )
+            for bits in BITS
+        ),
+        *(
+            (
+                f"hamming {bits}, {FEW} queries",
+                lambda data, bits=bits: hamming_usearch(data.few(), bits),
+                [Bar(f"binary search, {bits} bits, {FEW} queries", LAKE, ("usearch",), 0.95)],
+            )
+            for bits in BITS
+        ),
+        (
+            f"signs, {FEW} queries",
+            lambda data: hamming_bitbudget(data.few()),
+            [Bar(f"search of signs, {FEW} queries", LAKE, ("BitBudget",), 0.95)],
+        ),
+        (
+            "inner products",
+            inner_products,
+            [
+                Bar("float, re-scored in float64", LAKE, (FLAT,), 0.9),
+                Bar("int8", "lake, int8", (FLAT,), 0.9),
+                Bar("float, of one SGEMM", LAKE, ("SGEMM",), 0),
+                Bar("int8, of one SGEMM", "lake, int8", ("SGEMM",), 0),
+            ],
+        ),
+        (
+            f"int8, {FEW} queries",
+            lambda data: int8_faiss(data.few()),
+            [Bar(f"int8, {FEW} queries", LAKE, ("Faiss, scalar",), 0.9)],
+        ),
+        *(
+            (
+                f"pq {size}",
+                lambda data, size=size: product_codes(data, size),
+                [Bar(f"PQ search, {size} bytes", LAKE, (FAISS_PQ,), 0.95)],
+            )
+            for size in PQ_BYTES
+        ),
+        (
+            "pq 32, fit and encode",
+            lambda data: product_encoding(data, 32),
+            [Bar("PQ fit and encode, 32 bytes", LAKE, (FAISS_PQ,), 0.95)],
+        ),
+    ]
+    return every
+
+
+def reached(bar: Bar, times: Mapping[str, Times]) -> dict[str, Any]:
+    """The bar with the median, least and greatest ratio over the rounds to the peer that is fastest by its median."""
+    peer = min(bar.peers, key=lambda name: median(times[name].wall))
+    theirs, ours = times[peer], times[bar.side]
+    ratios = [their / our for their, our in zip(theirs.wall, ours.wall, strict=True)]
+    processor = [their / our for their, our in zip(theirs.cpu, ours.cpu, strict=True)]
+    return {
+        "work": bar.work,
+        "peer": peer,
+        "goal": round(bar.goal, 2),
+        "speed": round(median(ratios), 2),
+        "speed_min": round(min(ratios), 2),
+        "speed_max": round(max(ratios), 2),
+        "speed_cpu": round(median(processor), 2),
+    }
+
+
+def print_bar(found: Mapping[str, Any]) -> None:
+    """One line of the table."""
+    goal = f"≥ {found['goal']:.2f}" if found["goal"] else ""
+    short = "  below" if found["speed"] < found["goal"] else ""
+    print(
+        f"{found['work']:38}{found['peer']:22}{goal:>7} {found['speed']:6.2f}"
+        f"  ({found['speed_min']:.2f} – {found['speed_max']:.2f})  CPU {found['speed_cpu']:5.2f}{short}",
+        flush=True,
+    )
+
+
+def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
+    """Measure, print and write ``report/benchmarks/search.json``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--documents", type=int, default=DOCUMENTS)
+    parser.add_argument("--queries", type=int, default=QUERIES)
+    parser.add_argument(
+        "--large", type=int, default=LARGE, help="documents of the second measurement of memory"
+    )
+    parser.add_argument("--only", default="", help="comparisons whose name holds this text; memory; cell")
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
+    chosen = parser.parse_args(arguments)
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    faiss.omp_set_num_threads(threads)
+    figures: dict[str, Any] = {
+        "documents": chosen.documents,
+        "queries": chosen.queries,
+        "k": K,
+        "threads": threads,
+    }
+    with threadpool_limits(threads, user_api="blas"):
+        figures["roofs"] = roofs(chosen.repetitions)
+        print(figures["roofs"])
+        data = Data.drawn(chosen.documents, chosen.queries)
+        figures["seconds"], figures["bars"] = {}, []
+        print(f"{'':38}{'fastest peer':22}{'goal':>7}  speed as a multiple of the peer's")
+        for name, make, decided in bars():
+            if chosen.only not in name:
+                continue
+            times = measure(make(data), chosen.repetitions)
+            size = data.documents.nbytes
+            figures["seconds"][name] = compared(times, next(iter(times)), size)
+            for bar in decided:
+                figures["bars"].append(reached(bar, times))
+                print_bar(figures["bars"][-1])
+        del data
+    if chosen.only in "memory":
+        figures["peak_memory"] = peaks((chosen.documents, chosen.large), chosen.queries, K)
+    if chosen.only in "cell":
+        figures["cell"] = cell_times(chosen.documents)
+    write("search", figures, folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
