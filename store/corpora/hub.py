@@ -57,13 +57,12 @@ def hub_tables(repository: Repository, spec: Beir) -> Tables:
 
 def _declared(folder: Path, repository: Repository) -> dict[str, dict[str, list[str]]]:
     """The patterns of data files by configuration and split, as ``README.md`` declares them."""
-    from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
 
     what = f"hub: {repository.name} at revision {repository.revision}"
     try:
-        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / "README.md").data)
-        found = {name: _patterns(config) for name, config in configs.items()}
+        configs = DatasetCard.load(folder / "README.md").data.to_dict()["configs"]
+        found = {config["config_name"]: _patterns(config) for config in configs}
     except Exception:  # whatever a missing or odd head of README.md makes the libraries raise
         found = {}
     if not found:
@@ -108,10 +107,9 @@ def _check_declared(
 
 def _batches(folder: Path, config: str, split: str, label: str) -> Iterator[dict[str, list[Any]]]:
     """The columns of a table, `_BATCH` rows at a time."""
-    from datasets import load_dataset
-    from datasets.utils.logging import disable_progress_bar
+    from datasets import disable_progress_bars, load_dataset
 
-    disable_progress_bar()
+    disable_progress_bars()
     try:
         table = load_dataset(str(folder), config, split=split, streaming=True)
         for batch in table.with_format("arrow").iter(batch_size=_BATCH):
