@@ -31,7 +31,7 @@ def run(run: Run[Params]) -> None:
     """Read the dataset from its source and write its texts and judgements."""
     spec = run.dataset_spec
     if spec.source == "beir":
-        corpus = read_beir(spec, data_root(run.layout.root), run.params.seed)
+        corpus = read_beir(spec, data_root(run.layout.root), run.params.seed, run.layout.staging)
     else:
         corpus = read_api_docs(spec, run.params.seed)
     with staged_folder(run.layout, f"corpus--{run.dataset}", run.layout.corpus(run.dataset)) as folder:
@@ -43,6 +43,8 @@ def run(run: Run[Params]) -> None:
         leaf.write("judged_document", corpus.judgements.document)
         leaf.write("relevance", corpus.judgements.relevance)
         leaf.write("self_row", corpus.self_row)
+        if corpus.training_ids:
+            leaf.write("training_query_id", corpus.training_ids)
         leaf.describe(
             dataset=run.dataset,
             source=spec.source,

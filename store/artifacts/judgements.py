@@ -15,6 +15,14 @@ JUDGEMENTS = Schema(
         "judged_query": Field(("judgement",), "int32", "row of the judged query"),
         "judged_document": Field(("judgement",), "int32", "row of the judged document"),
         "relevance": Field(("judgement",), "int32", "grade given by the judge; above 0 is relevant"),
+        "training_query_id": Field(
+            ("training_query",),
+            "string",
+            "id of a query set apart for adapters, which no judgement here names",
+            compress=True,
+            coordinate=True,
+            optional=True,
+        ),
         "self_row": Field(("query",), "int32", "row of the document that is the query itself, -1 for none"),
     },
     attributes={

@@ -1,4 +1,7 @@
-"""A collection in the BEIR folder layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``."""
+"""A collection in the layout of BEIR: a folder with ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/<split>.tsv``.
+
+Where there is no such folder, the hub may have the collection (`store.corpora.hub`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.corpora.collection import Pair, Rows, Tables, Text, read_tables
 from store.corpora.corpus import Corpus
+from store.corpora.hub import hub_tables
 from store.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,49 +32,40 @@ def data_root(project: Path) -> Path:
     return Path(chosen).expanduser() if chosen else project.parent / "shared" / "data"
 
 
-def read_beir(spec: Beir, root: Path, row_seed: int) -> Corpus:
-    """The corpus of the collection at ``root / spec.path``; an absolute path stands for itself.
+def read_beir(spec: Beir, root: Path, row_seed: int, scratch: Path) -> Corpus:
+    """The corpus of the collection at ``root / spec.path``, or on the hub where there is no such folder.
 
-    Title and text of a document are joined by one space, as MTEB does. Queries without a judgement above 0 in
-    the split are left out. Files are read line by line; the texts themselves are held once.
+    An absolute path stands for itself. Title and text of a document are joined by one space, as MTEB does. Files
+    are gone through once, line by line; texts wait in a nameless file in ``scratch``.
 
-    Raises `InvalidInput` with one line that names the file and, where it can, the line.
+    Raises `InvalidInput` with one line that names the table and, where it can, the row; `UnavailableResource` where
+    the hub does not give the collection.
     """
-    folder = root / spec.path
-    if not folder.is_dir():
+    folder = root / spec.path if spec.path is not None else None
+    if folder is not None and folder.is_dir():
+        tables = _folder_tables(folder, spec)
+    elif spec.hub is not None:
+        tables = hub_tables(spec.hub, spec)
+    else:
         raise InvalidInput(
             f"path: no folder {folder}; put the collection there, set {DATA_VARIABLE} to the folder that "
             "holds it, or correct path"
         )
-    documents_file = folder / "corpus.jsonl"
-    documents = _read_texts(documents_file, titles=True)
-    if spec.grown_from and spec.grown_from[-1] >= len(documents):
-        raise InvalidInput(
-            f"grown_from: {spec.grown_from[-1]} is not below the {len(documents)} documents of {documents_file}; "
-            "list only sizes that the collection had before it grew"
-        )
-    queries = _read_texts(folder / "queries.jsonl", titles=False)
-    judgements_file = folder / "qrels" / f"{spec.split}.tsv"
-    judgements = _read_judgements(judgements_file, documents, queries)
-    if not judgements:
-        raise InvalidInput(f"{judgements_file}: holds no judgements; name another split or complete the file")
-    judged = {query for query, _ in judgements}
-    answered = {query for (query, _), relevance in judgements.items() if relevance > 0}
-    if not answered:
-        raise InvalidInput(
-            f"{judgements_file}: zero queries are left, for none has a judgement above 0; name another split"
-        )
-    return Corpus.build(
-        documents,
-        queries,
-        judgements,
-        row_seed=row_seed,
-        exclude_self=spec.exclude_self,
-        grown_from=spec.grown_from,
-        counts={
-            "queries not judged in the split": len(queries) - len(judged),
-            "queries without a relevant document": len(judged) - len(answered),
-        },
+    return read_tables(tables, spec, row_seed, scratch)
+
+
+def _folder_tables(folder: Path, spec: Beir) -> Tables:
+    documents, queries = folder / "corpus.jsonl", folder / "queries.jsonl"
+
+    def judgements(split: str) -> Rows[Pair]:
+        path = folder / "qrels" / f"{split}.tsv"
+        return Rows(_read_judgements(path), str(path), "line")
+
+    return Tables(
+        Rows(_read_texts(documents, titles=True), str(documents), "line"),
+        Rows(_read_texts(queries, titles=False), str(queries), "line"),
+        judgements(spec.split),
+        judgements(spec.training.split) if spec.training else None,
     )
 
 
@@ -94,9 +90,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); make it a readable file") from None
 
 
-def _read_texts(path: Path, *, titles: bool) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    line_of: dict[str, int] = {}
+def _read_texts(path: Path, *, titles: bool) -> Iterator[Text]:
     for number, line in _lines(path):
         where = f"{path} line {number}"
         try:
@@ -112,18 +106,7 @@ def _read_texts(path: Path, *, titles: bool) -> dict[str, str]:
             text = f"{_string(record, 'title', where)} {text}".strip()
         if not name:
             raise InvalidInput(f"{where}: _id is empty; give every line an id")
-        if name in texts:
-            raise InvalidInput(
-                f"{where}: duplicate _id {name!r}, first on line {line_of[name]}; make ids unique"
-            )
-        if not text.strip():
-            raise InvalidInput(f"{where}: empty text of {name!r}; give it text or drop the line")
-        texts[name] = text
-        line_of[name] = number
-    if not texts:
-        kind = "documents" if titles else "queries"
-        raise InvalidInput(f"{path}: holds no {kind}; complete the collection")
-    return texts
+        yield Text(number, name, text)
 
 
 def _string(record: dict[str, Any], key: str, where: str) -> str:
@@ -139,11 +122,7 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     return value
 
 
-def _read_judgements(
-    path: Path, documents: dict[str, str], queries: dict[str, str]
-) -> dict[tuple[str, str], int]:
-    judgements: dict[tuple[str, str], int] = {}
-    line_of: dict[tuple[str, str], int] = {}
+def _read_judgements(path: Path) -> Iterator[Pair]:
     lines = _lines(path)
     number, header = next(lines, (1, ""))
     if header.split("\t") != _HEADER:
@@ -158,19 +137,4 @@ def _read_judgements(
         query, document, score = columns
         if not _INTEGER.fullmatch(score) or not -(2**31) <= int(score) < 2**31:
             raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; mend it")
-        if query not in queries:
-            raise InvalidInput(
-                f"{where}: judges the unknown query {query!r}; add it to queries.jsonl or drop the line"
-            )
-        if document not in documents:
-            raise InvalidInput(
-                f"{where}: judges the unknown document {document!r}; add it to corpus.jsonl or drop the line"
-            )
-        if (query, document) in judgements:
-            raise InvalidInput(
-                f"{where}: duplicate judgement of query {query!r} and document {document!r}, "
-                f"first on line {line_of[query, document]}; keep one"
-            )
-        judgements[query, document] = int(score)
-        line_of[query, document] = number
-    return judgements
+        yield Pair(number, query, document, int(score))

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS_FILE = "documents.parquet"
 QUERIES_FILE = "queries.parquet"
+TRAINING_FILE = "training.parquet"
 _ROW_GROUP = 1024
 
 
@@ -48,7 +49,8 @@ class Corpus:
     """One dataset in row order: row i of ids and texts is one document; queries alike.
 
     ``self_row`` int32 (query,): the row of the document to leave out of the query's results because it is the
-    query itself, -1 for none. ``counts`` says how the corpus came about, for printing.
+    query itself, -1 for none. ``training_ids`` and ``training_texts`` are queries set apart for adapters, sorted by
+    id; no judgement names them. ``counts`` says how the corpus came about.
     """
 
     document_ids: Sequence[str]
@@ -57,6 +59,8 @@ class Corpus:
     query_texts: Sequence[str]
     judgements: Judgements
     self_row: NDArray[np.int32]
+    training_ids: Sequence[str]
+    training_texts: Sequence[str]
     counts: Mapping[str, int]
 
     @classmethod
@@ -69,13 +73,15 @@ class Corpus:
         row_seed: int,
         exclude_self: bool,
         grown_from: Sequence[int] = (),
+        training: Mapping[str, str] | None = None,
         counts: Mapping[str, int] | None = None,
     ) -> Corpus:
         """Bring texts by id and relevance by (query id, document id) into row order, drawn by ``row_seed``.
 
         ``grown_from`` cuts the documents, in the order given, into parts that stand one after the other.
         Queries without a judgement above 0 are left out with their judgements; the others are sorted by id.
-        Every judged id must be among the documents and queries.
+        Every judged id must be among the documents and queries. Texts are looked up when they are read, so a
+        mapping that keeps them elsewhere keeps them out of memory. ``training`` are queries set apart.
         """
         document_ids = _row_order(list(documents), row_seed, grown_from)
         document_row = {name: row for row, name in enumerate(document_ids)}
@@ -95,11 +101,13 @@ class Corpus:
         answers = {document for _, document, relevance in rows if relevance > 0}
         return cls(
             document_ids=document_ids,
-            document_texts=[documents[name] for name in document_ids],
+            document_texts=_Texts(documents, document_ids),
             query_ids=query_ids,
-            query_texts=[queries[name] for name in query_ids],
+            query_texts=_Texts(queries, query_ids),
             judgements=Judgements(*columns),
             self_row=self_row,
+            training_ids=sorted(training or ()),
+            training_texts=_Texts(training or {}, sorted(training or ())),
             counts={
                 **(counts or {}),
                 "documents": len(document_ids),
@@ -111,7 +119,7 @@ class Corpus:
 
     @property
     def digest(self) -> str:
-        """SHA-256, in hexadecimal, over ids, texts and judgements in row order.
+        """SHA-256, in hexadecimal, over ids, texts and judgements in row order; training queries are no part of it.
 
         Each text is preceded by its length in bytes, so that no two corpora serialise alike.
         """
@@ -132,11 +140,33 @@ class Corpus:
     def write_texts(self, folder: Path) -> None:
         """Write ``documents.parquet`` and ``queries.parquet`` (columns id, text) into ``folder``.
 
-        The same corpus gives the same bytes for one version of pyarrow, whose name is in the footer.
+        ``training.parquet`` is a third where queries are set apart. The same corpus gives the same bytes for one
+        version of pyarrow, whose name is in the footer.
         """
         folder.mkdir(parents=True, exist_ok=True)
         _write_parquet(folder / DOCUMENTS_FILE, self.document_ids, self.document_texts)
         _write_parquet(folder / QUERIES_FILE, self.query_ids, self.query_texts)
+        if self.training_ids:
+            _write_parquet(folder / TRAINING_FILE, self.training_ids, self.training_texts)
+
+
+class _Texts(Sequence[str]):
+    """The texts of ``ids``, looked up one at a time."""
+
+    def __init__(self, texts: Mapping[str, str], ids: Sequence[str]) -> None:
+        self._texts, self._ids = texts, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._texts[name] for name in self._ids[index]]
+        return self._texts[self._ids[index]]
 
 
 def _row_order(ids: Sequence[str], row_seed: int, grown_from: Sequence[int]) -> list[str]:

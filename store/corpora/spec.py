@@ -5,9 +5,9 @@ Every key is required: the choice stands in ``params.yaml`` and has no second de
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Entry(BaseModel):
@@ -42,18 +42,57 @@ class ApiDocs(_Entry):
         return packages
 
 
-class Beir(_Entry):
-    """A collection in the BEIR folder layout.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
-    ``path`` is the collection's folder, relative to the data folder or absolute; ``split`` names
-    ``qrels/<split>.tsv``; ``exclude_self`` leaves the document that has the query's own id out of its results
-    (ArguAna needs it). ``grown_from`` are the sizes, ascending, that the collection had before documents were
+
+class Table(_Entry):
+    """A table of a repository of the hub: one split of one of its configurations."""
+
+    config: Name
+    split: Name
+
+
+class Repository(_Entry):
+    """A collection on the Hugging Face hub, as Parquet or JSON lines with its configurations in its ``README.md``.
+
+    ``revision`` is a full commit, for branches move. ``corpus`` has the columns ``_id``, ``text`` and maybe
+    ``title``, ``queries`` has ``_id`` and ``text``. ``judgements`` is a configuration with the columns ``query-id``,
+    ``corpus-id`` and maybe ``score``; without scores every pair counts 1. Its splits are those that the entry names.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    corpus: Table
+    queries: Table
+    judgements: Name
+
+
+class Training(_Entry):
+    """Queries set apart for adapters: at most ``max_queries`` of those judged in ``split``."""
+
+    split: Name
+    max_queries: Annotated[int, Field(ge=1)]
+
+
+class Beir(_Entry):
+    """A collection in the layout of BEIR: in a folder, on the hub, or in a folder that the hub stands in for.
+
+    ``path`` is the collection's folder, relative to the data folder or absolute; where it is null, or nothing is
+    there, ``hub`` says where to take the collection from. ``split`` names the judgements to report. ``training``,
+    null for none, sets queries of another split apart that ``split`` does not judge. ``max_documents``, null for all,
+    keeps every document judged in ``split`` and fills up with a draw from the others; ``seed`` is that of this draw
+    and of the training queries'. ``exclude_self`` leaves the document that has the query's own id out of its
+    results (ArguAna needs it). ``grown_from`` are the sizes, ascending, that the collection had before documents were
     added at its end: rows of each earlier size keep their places. It is empty for a collection that never grew.
     """
 
     source: Literal["beir"]
-    path: Annotated[str, Field(min_length=1)]
-    split: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    path: Annotated[str, Field(min_length=1)] | None
+    hub: Repository | None
+    split: Name
+    training: Training | None
+    max_documents: Annotated[int, Field(ge=1)] | None
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     exclude_self: bool
     grown_from: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
 
@@ -63,6 +102,20 @@ class Beir(_Entry):
         if sorted(set(sizes)) != list(sizes):
             raise ValueError("sizes must be ascending and distinct")
         return sizes
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.path is None and self.hub is None:
+            raise ValueError(
+                "path and hub are both null; give the folder or the repository of the collection"
+            )
+        if self.training is not None and self.training.split == self.split:
+            raise ValueError(
+                f"training.split is {self.split}, the split to report; name another or set it to null"
+            )
+        if self.grown_from and self.max_documents is not None:
+            raise ValueError("max_documents draws from the whole collection, so grown_from must be empty")
+        return self
 
 
 DatasetSpec = Annotated[ApiDocs | Beir, Field(discriminator="source")]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from store.encoders.base import Identity, Vectors, check_dimension, check_vectors, progress, unit_length
 from store.encoders.spec import SentenceTransformer
 from store.errors import InvalidInput, UnavailableResource
+from store.hub import snapshot
 
 if TYPE_CHECKING:
     import sentence_transformers
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # What a model needs: never pickles, never the same weights again for another runtime.
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _NOT_DOWNLOADED = ["onnx/*", "openvino/*"]
+_OWN_MODULES = "sentence_transformers."
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
 _COUNTED_AT_ONCE = 1024
 """Texts whose tokens are held at a time while they are counted."""
@@ -54,7 +56,30 @@ def model_folder(spec: SentenceTransformer, label: str) -> Path:
             f"models.{label}: {spec.public_name} has no .safetensors file, and pickled weights are not read; "
             "choose a revision with safetensors"
         )
+    _check_code(folder, f"models.{label}: {spec.public_name}")
     return folder
+
+
+def _check_code(folder: Path, what: str) -> None:
+    """Refuse a model whose modules or configuration call for code of its own.
+
+    The libraries would not run it either; but of some such models they load the weights into an architecture that
+    they know by name, and the vectors would be silently wrong.
+    """
+    for path in [folder / "modules.json", *sorted(folder.rglob("config.json"))]:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            own = (
+                [module["type"] for module in content if not module["type"].startswith(_OWN_MODULES)]
+                if path.name == "modules.json"
+                else sorted(content.get("auto_map") or {})
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            raise InvalidInput(f"{what} has no readable {path.name}; choose another revision") from None
+        if own:
+            raise InvalidInput(
+                f"{what} needs code of its own for {own[0]} ({path.name}), which is never run; choose another model"
+            )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -230,42 +255,14 @@ def _packaged(package: str, label: str) -> Path:
 
 
 def _downloaded(spec: SentenceTransformer, label: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
+    return snapshot(
+        spec.name,
+        spec.revision,
+        kind="model",
+        field=f"models.{label}",
+        allowed=_DOWNLOADED,
+        ignored=_NOT_DOWNLOADED,
     )
-
-    what = f"{spec.name} at revision {spec.revision}"
-    # The hub's own error texts hold signed addresses, so only their kind is passed on.
-    try:
-        folder = snapshot_download(
-            spec.name, revision=spec.revision, allow_patterns=_DOWNLOADED, ignore_patterns=_NOT_DOWNLOADED
-        )
-    except HFValidationError as error:
-        raise InvalidInput(
-            f"models.{label}.name: {spec.name!r} is not a name on the hub (owner/model); "
-            "a folder starts with / or ./"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise UnavailableResource(
-            f"models.{label}.revision: the hub has {spec.name} but not revision {spec.revision}; mend the revision"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise UnavailableResource(
-            f"models.{label}.name: the hub shows no model {spec.name}; mend the name, or run hf auth login "
-            "where it is private"
-        ) from error
-    except (LocalEntryNotFoundError, OSError) as error:
-        remedy = (
-            "HF_HUB_OFFLINE is set; unset it to download it"
-            if constants.HF_HUB_OFFLINE
-            else "the hub cannot be reached; check the network and run again"
-        )
-        raise UnavailableResource(f"models.{label}: {what} is not in the local cache and {remedy}") from error
-    return Path(folder)
 
 
 def _modules(model: sentence_transformers.SentenceTransformer) -> str:

@@ -59,7 +59,11 @@ def tiny_params(data: Path) -> dict[str, Any]:
         name: {
             "source": "beir",
             "path": str(data / name),
+            "hub": None,
             "split": "test",
+            "training": None,
+            "max_documents": None,
+            "seed": 0,
             "exclude_self": False,
             "grown_from": [],
         }

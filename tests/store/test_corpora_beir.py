@@ -39,13 +39,27 @@ def collection(tmp_path: Path) -> Path:
     return folder
 
 
+def beir(path: str, **changes: object) -> Beir:
+    """An entry for a collection in the folder ``path``, whole."""
+    entry = {
+        "source": "beir",
+        "path": path,
+        "hub": None,
+        "split": "test",
+        "training": None,
+        "max_documents": None,
+        "seed": 0,
+        "exclude_self": False,
+        "grown_from": (),
+    }
+    return Beir.model_validate(entry | changes)
+
+
 def read(
     folder: Path, *, split: str = "test", exclude_self: bool = False, grown_from: tuple[int, ...] = ()
 ) -> Corpus:
-    spec = Beir(
-        source="beir", path=folder.name, split=split, exclude_self=exclude_self, grown_from=grown_from
-    )
-    return read_beir(spec, folder.parent, 0)
+    entry = beir(folder.name, split=split, exclude_self=exclude_self, grown_from=grown_from)
+    return read_beir(entry, folder.parent, 0, folder.parent / "scratch")
 
 
 def test_a_collection_that_grew_keeps_the_rows_it_had(collection: Path) -> None:
@@ -106,8 +120,8 @@ def test_the_document_that_is_the_query_is_named_on_request(collection: Path) ->
 
 
 def test_an_absolute_path_stands_for_itself(collection: Path, tmp_path: Path) -> None:
-    spec = Beir(source="beir", path=str(collection), split="test", exclude_self=False, grown_from=())
-    assert read_beir(spec, tmp_path / "nowhere", 0).digest == read(collection).digest
+    corpus = read_beir(beir(str(collection)), tmp_path / "nowhere", 0, tmp_path)
+    assert corpus.digest == read(collection).digest
 
 
 def test_byte_order_mark_blank_lines_and_line_ends_do_not_matter(collection: Path) -> None:
@@ -218,13 +232,11 @@ def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch, 
         assert data_root(tmp_path / "project") == tmp_path / "shared" / "data"
 
 
-def test_scifact_has_the_published_size() -> None:
+def test_scifact_has_the_published_size(tmp_path: Path) -> None:
     root = data_root(PROJECT)
     if not (root / "scifact").is_dir():
         pytest.skip("SciFact is not in BITLAKE_DATA or ../shared/data")
-    corpus = read_beir(
-        Beir(source="beir", path="scifact", split="test", exclude_self=False, grown_from=()), root, 0
-    )
+    corpus = read_beir(beir("scifact"), root, 0, tmp_path)
     sizes = {name: corpus.counts[name] for name in ("documents", "queries", "judgements")}
     assert sizes == {"documents": 5183, "queries": 300, "judgements": 339}
     assert set(corpus.judgements.relevance.tolist()) == {1}

@@ -21,10 +21,21 @@ API_DOCS: dict[str, Any] = {
 BEIR: dict[str, Any] = {
     "source": "beir",
     "path": "scifact",
+    "hub": {
+        "name": "mteb/scifact",
+        "revision": "0" * 40,
+        "corpus": {"config": "corpus", "split": "corpus"},
+        "queries": {"config": "queries", "split": "queries"},
+        "judgements": "default",
+    },
     "split": "test",
+    "training": {"split": "train", "max_queries": 100},
+    "max_documents": None,
+    "seed": 0,
     "exclude_self": False,
     "grown_from": [],
 }
+HUB: dict[str, Any] = BEIR["hub"]
 ENTRY: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
 
 
@@ -57,6 +68,20 @@ def test_every_key_is_required(entry: dict[str, Any]) -> None:
         (BEIR, {"spllit": "test"}, "Extra inputs are not permitted"),
         (BEIR, {"source": "hub"}, "expected tags: 'api-docs', 'beir'"),
         (BEIR, {"path": ""}, "at least 1 character"),
+        (BEIR, {"path": None, "hub": None}, "path and hub are both null"),
+        (BEIR, {"hub": HUB | {"revision": "main"}}, "should match pattern"),
+        (BEIR, {"hub": HUB | {"name": "scifact"}}, "should match pattern"),
+        (BEIR, {"hub": HUB | {"name": "../../etc"}}, "should match pattern"),
+        (BEIR, {"hub": HUB | {"corpus": {"config": "corpus"}}}, "Field required"),
+        (BEIR, {"hub": HUB | {"trust_remote_code": True}}, "Extra inputs are not permitted"),
+        (
+            BEIR,
+            {"training": {"split": "test", "max_queries": 1}},
+            "training.split is test, the split to report",
+        ),
+        (BEIR, {"training": {"split": "train", "max_queries": 0}}, "greater than or equal to 1"),
+        (BEIR, {"max_documents": 0}, "greater than or equal to 1"),
+        (BEIR, {"max_documents": 5, "grown_from": [5]}, "grown_from must be empty"),
         (BEIR, {"split": "../test"}, "should match pattern"),
         (BEIR, {"exclude_self": "no"}, "valid boolean"),
         (BEIR, {"grown_from": [0, 5]}, "greater than or equal to 1"),

@@ -302,13 +302,13 @@ except BitlakeError as error:
         (
             "owner/known",
             {"HF_HUB_OFFLINE": "1"},
-            "UnavailableResource: models.tiny: owner/known at revision f00 is not in the local cache and "
+            "UnavailableResource: models.tiny: owner/known at revision f00 is not wholly in the local cache and "
             "HF_HUB_OFFLINE is set; unset it to download it",
         ),
         (
             "owner/known",
             {"HF_ENDPOINT": "http://127.0.0.1:9"},
-            "UnavailableResource: models.tiny: owner/known at revision f00 is not in the local cache and "
+            "UnavailableResource: models.tiny: owner/known at revision f00 is not wholly in the local cache and "
             "the hub cannot be reached; check the network and run again",
         ),
         (

@@ -26,11 +26,21 @@ WORDS = (
 )
 
 
-def save_tiny_bert(folder: Path, *, seed: int = 0, pooling: str = "mean", dtype: str = "float32") -> Path:
-    """A two-layer BERT with mean pooling and no normalisation, saved to ``folder``; returns ``folder``."""
+def save_tiny_bert(
+    folder: Path,
+    *,
+    seed: int = 0,
+    pooling: str = "mean",
+    dtype: str = "float32",
+    dimension: int = DIMENSION,
+    positions: int = POSITIONS,
+    layers: int = 2,
+    normalize: bool = False,
+) -> Path:
+    """A small BERT with pooling and maybe a normalising module, saved to ``folder``; returns ``folder``."""
     import torch
     from sentence_transformers import SentenceTransformer as Model
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizer
 
     letters = string.ascii_lowercase + string.digits + ":."
@@ -47,19 +57,21 @@ def save_tiny_bert(folder: Path, *, seed: int = 0, pooling: str = "mean", dtype:
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=DIMENSION,
-        num_hidden_layers=2,
+        hidden_size=dimension,
+        num_hidden_layers=layers,
         num_attention_heads=2,
         intermediate_size=32,
-        max_position_embeddings=POSITIONS,
+        max_position_embeddings=positions,
         # Far from the usual 0.02, so that texts differ by much more than rounding.
         initializer_range=0.5,
     )
     plain = folder.with_name(folder.name + "-plain")
     BertModel(config).to(getattr(torch, dtype)).save_pretrained(plain)
     BertTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}).save_pretrained(plain)
-    transformer = Transformer(str(plain), max_seq_length=POSITIONS)
-    modules: list[Any] = [transformer, Pooling(DIMENSION, pooling_mode=pooling)]
+    transformer = Transformer(str(plain), max_seq_length=positions)
+    modules: list[Any] = [transformer, Pooling(dimension, pooling_mode=pooling)]
+    if normalize:
+        modules.append(Normalize())
     Model(modules=modules, device="cpu").save(str(folder), create_model_card=False)
     return folder
 
