@@ -40,7 +40,8 @@ def run(run: Run[None]) -> None:
     undertrained = results.read("undertrained")
     missing = []
     if "missing" in results.paths:
-        said = zip(product(axes["model"], axes["dataset"]), results.strings("missing"), strict=True)
+        cells = product(axes["model"], axes["dataset"])
+        said = zip(cells, results.read("missing").ravel().tolist(), strict=True)
         missing = [f"{model} × {dataset}: {what}" for (model, dataset), what in said if what]
     for name, (metric, k) in CURVES.items():
         every = curve_rows(axes, arrays, undertrained, metric, k)

@@ -6,6 +6,7 @@ lists the checksums of all others; `lake verify` proves the rest.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
@@ -127,6 +128,10 @@ def _in_remote(revision: Revision, oids: set[str]) -> set[str]:
         ordered = sorted(oids)
         try:
             answers: Any = location.filesystem.exists([location.path(oid) for oid in ordered])
+            if ordered and not any(answers):
+                # Over HTTP a server that does not answer has nothing.
+                with contextlib.suppress(FileNotFoundError):
+                    location.read(ordered[0])
         except Exception as error:
             # Not chained: what lies below may quote a signed URL.
             raise MissingArtifact(
