@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 # Eighty short processes a study: let Python keep their bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro test test-full bench lint graph study analysis remote lock clean
+.PHONY: help repro core test test-full bench lint graph analysis remote lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -25,6 +25,10 @@ help: ## list the targets
 repro: $(VENV)/.installed-encode ## compute the whole study (reruns only what changed)
 	@$(PY) -m stages graph --check
 	@$(IN_VENV) python -m dvc repro
+
+core: $(VENV)/.installed-encode ## compute E1 to E8 alone, without further codecs, the cube and the report
+	@$(PY) -m stages graph --check
+	@$(IN_VENV) python -m dvc repro quality geometry correlate
 
 test: $(VENV)/.installed-dev ## run the tests with reduced counts
 	@$(IN_VENV) OMP_NUM_THREADS=1 python -m pytest -n $(TEST_WORKERS) --dist loadfile -rs
@@ -44,10 +48,6 @@ lint: $(VENV)/.installed-dev ## check style, formatting and types
 
 graph: $(VENV)/.installed-analysis ## write the cells of params.yaml into dvc.yaml
 	@$(PY) -m stages graph
-
-study: $(VENV)/.installed-analysis ## write another study's cells into dvc.yaml: make study NAME=scifact
-	@test -n "$(NAME)" || { echo "make study: say which, as in make study NAME=scifact" >&2; exit 2; }
-	@$(PY) -m stages graph --study "$(NAME)"
 
 analysis: $(VENV)/.installed-analysis ## install what pulling and analysing need (no torch)
 	@echo "ready: $(PY)"

@@ -63,8 +63,11 @@ def curve_rows(
     return rows
 
 
-def quality_by_bytes(rows: Sequence[Row], metric: str, k: int) -> Any:
-    """An Altair chart of the rows that `curve_rows` gives: lines with confidence bands, a column per model."""
+def quality_by_bytes(rows: Sequence[Row], metric: str, k: int, missing: Sequence[str] = ()) -> Any:
+    """An Altair chart of the rows that `curve_rows` gives: lines with confidence bands, a column per model.
+
+    What is ``missing`` of the study stands below the title, a line each.
+    """
     import altair as alt
 
     # The data belongs to the facet: a layer with data of its own would show every cell in every panel.
@@ -84,13 +87,16 @@ def quality_by_bytes(rows: Sequence[Row], metric: str, k: int) -> Any:
         base.mark_rule(opacity=0.6).encode(x=x, y=alt.Y("ci_low:Q"), y2="ci_high:Q", color=color),
     ).properties(width=230, height=160)
     values = [{name: row[name] for name in CURVE_COLUMNS} for row in rows]
+    title: Any = f"{LABELS[metric]}@{k} by bytes per vector, with intervals over queries"
+    if missing:
+        title = alt.Title(title, subtitle=[f"missing: {what}" for what in missing])
     return (
         layers.facet(
             row=alt.Row("dataset:N").title(None),
             column=alt.Column("model:N").title(None),
             data=alt.InlineData(values=values),
         )
-        .properties(title=f"{LABELS[metric]}@{k} by bytes per vector, with intervals over queries")
+        .properties(title=title)
         .configure_axis(grid=True, gridOpacity=0.4)
     )
 

@@ -90,6 +90,12 @@ def bootstrap_means(values: FloatInput, draws: int, seed: int) -> Floats:
     return means.reshape(*on_grid.shape[:-1], draws)
 
 
+def query_means(values: FloatInput) -> Floats:
+    """Means over queries of values (..., query), (...) float64: the same whatever the order of summation."""
+    on_grid = _on_grid(values)
+    return np.asarray(on_grid.sum(axis=-1) / on_grid.shape[-1])
+
+
 def mean_intervals(values: FloatInput, draws: int, seed: int, confidence: float) -> Interval:
     """Mean over queries and its percentile interval for each configuration, from values (..., query).
 
@@ -98,7 +104,7 @@ def mean_intervals(values: FloatInput, draws: int, seed: int, confidence: float)
     """
     tail = _tail_rank(draws, confidence)
     low, high = _percentiles(bootstrap_means(values, draws, seed), tail)
-    return Interval(_mean(values), low, high)
+    return Interval(query_means(values), low, high)
 
 
 def paired_difference_interval(
@@ -115,7 +121,7 @@ def paired_difference_interval(
     tail = _tail_rank(draws, confidence)
     difference = np.subtract(a, b, dtype=np.float64)
     means = bootstrap_means(difference, draws, seed)
-    return _difference(_mean(difference), means, _rounding(a, b), tail)
+    return _difference(query_means(difference), means, _rounding(a, b), tail)
 
 
 def difference_interval_with_seeds(
@@ -140,7 +146,7 @@ def difference_interval_with_seeds(
         )
     tail = _tail_rank(draws, confidence)
     difference = a.mean(axis=-2, dtype=np.float64) - b.mean(axis=-2, dtype=np.float64)
-    mean = _mean(difference)
+    mean = query_means(difference)
     means = bootstrap_means(difference, draws, seed)
     added, doubt = seed_effects(a, b) if effects is None else effects
     # Apart from the stream of the queries, and the same for every configuration.
@@ -174,8 +180,8 @@ def ratio_interval(
     undefined = (below.min(axis=-1) <= 0) & (below.max(axis=-1) >= 0)
     divisor = np.where(undefined[..., None], np.nan, below)
     low, high = _percentiles(bootstrap_means(numerator, draws, seed) / divisor, tail)
-    mean_below = _mean(denominator)
-    return Interval(_mean(numerator) / np.where(mean_below == 0, np.nan, mean_below), low, high)
+    mean_below = query_means(denominator)
+    return Interval(query_means(numerator) / np.where(mean_below == 0, np.nan, mean_below), low, high)
 
 
 def seed_spread(values: FloatInput) -> Floats:
@@ -185,7 +191,7 @@ def seed_spread(values: FloatInput) -> Floats:
     """
     if values.ndim < 2:
         raise InvalidInput(f"values: expected (..., seed, query), got shape {values.shape}")
-    means = _mean(values)
+    means = query_means(values)
     if means.shape[-1] < 2:
         return np.full(means.shape[:-1], np.nan)
     return np.asarray(means.std(axis=-1, ddof=1))
@@ -241,11 +247,6 @@ def _on_grid(values: FloatInput) -> Floats:
     # A power of two above n * largest bounds every partial sum; multiples of 2⁻⁵³ of it are exact below it.
     exponent = math.frexp(n_queries * largest)[1] - 53
     return np.asarray(np.ldexp(np.rint(np.ldexp(values.astype(np.float64), -exponent)), exponent))
-
-
-def _mean(values: FloatInput) -> Floats:
-    on_grid = _on_grid(values)
-    return np.asarray(on_grid.sum(axis=-1) / on_grid.shape[-1])
 
 
 def _tail_rank(draws: int, confidence: float) -> int:

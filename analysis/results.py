@@ -7,14 +7,14 @@ intervals are over queries, and every configuration of a cell meets the same dra
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import bootstrap_means, mean_intervals, seed_spread
+from analysis.intervals import bootstrap_means, mean_intervals, query_means, seed_spread
 from store.configuration import NO_SEED, Configuration
 
 UNDERTRAINED = "pq-undertrained"
@@ -85,6 +85,33 @@ class Summary:
     flags: str
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Artifacts of a cell that are not there, so that figures are missing."""
+
+    model: str
+    dataset: str
+    artifacts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The artifacts as one text."""
+        return " ".join(self.artifacts)
+
+
+def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:
+    """Rows of ``report/results.csv`` that say what is missing: empty but for the cell and the flag."""
+    return [
+        {
+            **dict.fromkeys(COLUMNS, ""),
+            "model": gap.model,
+            "dataset": gap.dataset,
+            "flags": f"missing: {gap.text}",
+        }
+        for gap in gaps
+    ]
+
+
 def is_plain(configuration: Configuration) -> bool:
     """Whether it is a codec as such: no variant, the codec's own scoring, nothing re-ranked."""
     return not configuration.variant and not configuration.rescore and configuration.scoring != "asymmetric"
@@ -104,6 +131,12 @@ def over_seeds(cell: CellQuality) -> tuple[list[Configuration], NDArray[np.float
     return list(groups), np.stack(
         [cell.value[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()]
     )
+
+
+def figures_of(cell: CellQuality) -> tuple[list[Configuration], NDArray[np.float64]]:
+    """The figures of a cell without their intervals: configurations and (configuration, metric, k) float64."""
+    configurations, values = over_seeds(cell)
+    return configurations, query_means(values)
 
 
 def summarise(cell: CellQuality, *, draws: int, seed: int, confidence: float) -> list[Summary]:
@@ -176,14 +209,18 @@ def _cell(value: Any) -> str:
     return f'"{text}"' if "," in text or '"' in text else text
 
 
-def cube(summaries: Sequence[Summary], cells: Sequence[CellQuality]) -> dict[str, Any]:
+def cube(
+    summaries: Sequence[Summary], cells: Sequence[CellQuality], gaps: Sequence[Gap] = ()
+) -> dict[str, Any]:
     """The arrays of the results artifact; combinations a study does not have are NaN.
 
     Only plain configurations (`is_plain`) are in the cube; the table has them all. ``cells`` give its metrics and k.
+    What is missing has an array of its own where ``gaps`` name any.
     """
     plain = [s for s in summaries if is_plain(s.configuration)]
-    models = list(dict.fromkeys(cell.model for cell in cells))
-    datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+    named = [(cell.model, cell.dataset) for cell in cells] + [(gap.model, gap.dataset) for gap in gaps]
+    models = list(dict.fromkeys(model for model, _ in named))
+    datasets = list(dict.fromkeys(dataset for _, dataset in named))
     codecs = sorted({s.configuration.codec for s in plain})
     bits = sorted({s.configuration.bits for s in plain})
     metrics, ks = list(cells[0].metrics), list(cells[0].ks)
@@ -205,6 +242,11 @@ def cube(summaries: Sequence[Summary], cells: Sequence[CellQuality]) -> dict[str
         undertrained[m, d, c] = s.flags == UNDERTRAINED
         n_queries[m, d] = s.n_queries
         n_seeds[c, b] = s.n_seeds
+    if gaps:
+        missing = np.full(shape[:2], "", np.dtypes.StringDType())
+        for gap in gaps:
+            missing[models.index(gap.model), datasets.index(gap.dataset)] = gap.text
+        arrays["missing"] = missing
     axes = {"model": models, "dataset": datasets, "codec": codecs, "metric": metrics}
     sizes = {"bits": np.array(bits, np.int32), "k": np.array(ks, np.int32)}
     return {

@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from cli import diff, gc, ls, publish, show, verify
+from cli import diff, gc, ls, publish, show, study, verify
 from store.errors import BitlakeError
 
 app = typer.Typer(
     name="lake",
-    help="The lake of a Bitlake project: catalog, integrity, differences between revisions, publishing.",
+    help="The lake of a Bitlake project: studies, catalog, integrity, differences between revisions, publishing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -24,6 +24,7 @@ for _name, _module in (
     ("gc", gc),
 ):
     app.command(_name)(_module.command)
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:

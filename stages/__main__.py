@@ -11,7 +11,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from stages import code, graph, params
+from stages import code, graph, params, study
 from stages.stage import DATASET, MODEL, Run, Stage
 from store.errors import BitlakeError, InvalidInput
 from store.layout import Layout
@@ -29,13 +29,15 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
         command.add_argument("--check", action="store_true", help="parse, check and open inputs, then stop")
     command = commands.add_parser("graph", help="write dvc.yaml from params.yaml")
     command.add_argument("--check", action="store_true", help="only say whether they agree")
-    command.add_argument("--study", metavar="NAME", help="write params.yaml for a named study first")
     commands.add_parser("code", help="write code.yaml: a digest of the code that each stage runs")
     chosen = parser.parse_args(arguments)
     root = Path.cwd() if root is None else root
     try:
         if chosen.name == "graph":
-            graph.run(root, only_check=chosen.check, study=chosen.study)
+            if chosen.check:
+                graph.check(root, params.load(root))
+            else:
+                study.write_graph(root)
         elif chosen.name == "code":
             code.write(root, {stage.name: f"stages.{stage.module}" for stage in known.values()})
         else:
@@ -48,20 +50,21 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
 
 def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     parsed = params.load(root)
-    graph.check(root, parsed)
+    lacking = graph.check(root, parsed)
     keys = {key: getattr(chosen, key) for key in stage.per}
     for key, labels in ((MODEL, parsed.study.models), (DATASET, parsed.study.datasets)):
         if key in keys and keys[key] not in labels:
             raise InvalidInput(f"--{key}: {keys[key]!r} is not in the study; it has {', '.join(labels)}")
     run = Run(
         stage=stage,
-        params=parsed.section(stage.section) if stage.section else None,
+        params=parsed.section(stage.section, keys) if stage.section else None,
         study=parsed.study,
         layout=Layout(root),
         keys=keys,
         model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
+        lacking=lacking if stage.may_lack else frozenset(),
     )
     if chosen.check:
         run.check_inputs()

@@ -8,15 +8,18 @@ from pydantic import Field as Constraint
 
 from analysis.points import assemble
 from analysis.relation import RelationSettings, Row, relate
-from analysis.results import csv_text
+from analysis.results import CellQuality, csv_text, figures_of, is_plain
+from stages.cell_quality import read_quality
 from stages.stage import STUDY, Run, Section, Stage
 from store.artifacts.geometry import GEOMETRY
-from store.artifacts.results import RESULTS
+from store.artifacts.quality import QUALITY
 from store.commit import write_file
+from store.errors import InvalidInput
 
 CSV = "report/relation.csv"
+METRICS = ("recall", "overlap")
 
-STAGE = Stage(name="correlate", per=STUDY, section="correlate", reads=(RESULTS, GEOMETRY), files=(CSV,))
+STAGE = Stage(name="correlate", per=STUDY, section="correlate", reads=(QUALITY, GEOMETRY), files=(CSV,))
 
 
 class Params(Section):
@@ -30,24 +33,26 @@ class Params(Section):
 
 def run(run: Run[Params]) -> None:
     """Relate every measure of geometry to Recall, its retention and Overlap."""
-    results = run.open(RESULTS)
-    axes = {name: results.strings(name) for name in ("model", "dataset", "codec", "metric")}
-    codec, reference = (axes["codec"].index(name) for name in (run.params.codec, run.params.reference))
-    value = results.read("value")[..., results.read("k").tolist().index(run.params.k)]
-    # The cube has a place for every length of every codec; a codec's own are those with a value.
-    lengths = [i for i in range(value.shape[3]) if not np.isnan(value[:, :, codec, i]).all()]
-    recall = axes["metric"].index("recall")
+    settings = run.params
     geometry, float_recall = {}, {}
-    values: dict[str, dict[tuple[str, str], NDArray[np.float64]]] = {"recall": {}, "overlap": {}}
+    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
     for keys in run.study.cells():
         cell = (keys["model"], keys["dataset"])
-        where = (axes["model"].index(cell[0]), axes["dataset"].index(cell[1]))
-        leaf = run.open(GEOMETRY, keys)
+        leaf, quality = run.open(GEOMETRY, keys), read_quality(run.open(QUALITY, keys))
         geometry[cell] = dict(zip(leaf.strings("measure"), leaf.read("value").tolist(), strict=True))
-        float_recall[cell] = float(np.nanmax(value[(*where, reference)][:, recall]))
-        for metric in values:
-            values[metric][cell] = value[(*where, codec)][lengths, axes["metric"].index(metric)]
-    bits = results.read("bits")[lengths].tolist()
+        float_recall[cell] = max(_figures(quality, "reference", settings)["recall"].values())
+        found[cell] = _figures(quality, "codec", settings)
+    # Sweeps of cells may differ: every cell gives the same points.
+    bits = sorted(set.intersection(*(set(metrics["recall"]) for metrics in found.values())))
+    if not bits:
+        raise InvalidInput(
+            f"correlate.codec: no length of {settings.codec} was searched in every cell; "
+            "give the cells of study.sweeps one in common"
+        )
+    values: dict[str, dict[tuple[str, str], NDArray[np.float64]]] = {
+        metric: {cell: np.array([of[metric][length] for length in bits]) for cell, of in found.items()}
+        for metric in METRICS
+    }
     relation = relate(assemble(geometry, values, float_recall, bits, run.params.k), run.params.settings)
     rows = relation.records()
     write_file(run.layout, run.layout.root / CSV, csv_text(rows, list(Row.__dataclass_fields__)).encode())
@@ -56,3 +61,20 @@ def run(run: Run[Params]) -> None:
         run.say(
             f"{row.target} by {row.analysis}: {row.note} (N = {row.n_points} points, {row.n_cells} cells)"
         )
+
+
+def _figures(cell: CellQuality, setting: str, params: Params) -> dict[str, dict[int, float]]:
+    """Recall and Overlap of a codec as such by its bits."""
+    codec = getattr(params, setting)
+    configurations, figures = figures_of(cell)
+    lengths = {one.bits: i for i, one in enumerate(configurations) if one.codec == codec and is_plain(one)}
+    if not lengths:
+        known = ", ".join(sorted({one.codec for one in configurations}))
+        raise InvalidInput(
+            f"correlate.{setting}: {codec!r} is not one of the core's codecs; choose one of {known}"
+        )
+    at = list(cell.ks).index(params.k)
+    return {
+        metric: {bits: float(figures[i, list(cell.metrics).index(metric), at]) for bits, i in lengths.items()}
+        for metric in METRICS
+    }

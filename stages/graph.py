@@ -1,20 +1,23 @@
 """``dvc.yaml`` from the stages' declarations and ``params.yaml``: written by ``make graph``, checked before any run.
 
-Cells are a matrix over ``study.models`` and ``study.datasets``. A stage that reads all cells lists every one of
-them literally, because DVC takes a dependency on a folder of outputs for satisfied when only some are there.
+Cells are a matrix over ``study.models`` and ``study.datasets``. Where a study gives cells sweeps of their own, stages
+that a sweep may concern run for each of a list of cells instead, under the same names: in a matrix all cells would
+depend on one section. A stage that reads all cells lists every one of them literally, because DVC takes a dependency
+on a folder of outputs for satisfied when only some are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stages.code import CODE, PACKAGES
-from stages.params import PARAMS, STUDIES, Params, load, parse, parse_yaml, read_yaml, stages
-from stages.stage import DATASET, MODEL, Stage
+from stages.params import PARAMS, SWEPT, Params, read_yaml, stages
+from stages.stage import CELL, DATASET, MODEL, Stage
 from store.commit import write_file
 from store.errors import InvalidInput
 from store.layout import CORPORA, Layout, leaf_path
@@ -24,13 +27,16 @@ DVC = "dvc.yaml"
 LOCK = "requirements/encode.txt"
 """The versions that texts (read from installed packages) and vectors depend on."""
 
+CELLS = "cells"
+"""The variable of ``dvc.yaml`` that holds the cells of a study with sweeps."""
+
 _HEADER = (
     "# Written by `make graph` from params.yaml and the declarations in stages/. Edit those, not this.\n"
 )
 
 
-def build(params: Params) -> dict[str, Any]:
-    """The content of ``dvc.yaml``."""
+def build(params: Params, lacking: Set[str] = frozenset()) -> dict[str, Any]:
+    """The content of ``dvc.yaml``. A stage that may do without them does not depend on the paths in ``lacking``."""
     code = {
         "cmd": "python -m stages code",
         "deps": list(PACKAGES),
@@ -38,73 +44,108 @@ def build(params: Params) -> dict[str, Any]:
     }
     declared = stages().values()
     return {
-        "stages": {"code": code, **{stage.name: _stage(stage, params) for stage in declared}},
+        **({"vars": [{CELLS: _cells(params)}]} if _is_swept(params) else {}),
+        "stages": {"code": code, **{stage.name: _stage(stage, params, lacking) for stage in declared}},
         "plots": [dict(plot) for stage in declared for plot in stage.plots],
     }
 
 
-def text(params: Params) -> str:
+def text(params: Params, lacking: Set[str] = frozenset()) -> str:
     """``dvc.yaml`` as text."""
-    body = yaml.safe_dump(build(params), sort_keys=False, width=1000, default_flow_style=False)
+    body = yaml.safe_dump(build(params, lacking), sort_keys=False, width=1000, default_flow_style=False)
     return _HEADER + body
 
 
-def write(root: Path, params: Params) -> None:
+def write(root: Path, params: Params, lacking: Set[str] = frozenset()) -> None:
     """Write ``dvc.yaml``."""
-    write_file(Layout(root), root / DVC, text(params).encode())
+    write_file(Layout(root), root / DVC, text(params, lacking).encode())
 
 
-def check(root: Path, params: Params) -> None:
-    """Raise `InvalidInput` naming the first difference between ``dvc.yaml`` and what ``params.yaml`` asks for."""
-    difference = next(_differences("", build(params), read_yaml(root / DVC)), None)
+def check(root: Path, params: Params) -> frozenset[str]:
+    """Raise `InvalidInput` naming the first difference between ``dvc.yaml`` and what ``params.yaml`` asks for.
+
+    Returns the leaves that ``dvc.yaml`` leaves out where ``params.yaml`` allows it.
+    """
+    actual = read_yaml(root / DVC)
+    lacking = _left_out(params, actual)
+    difference = next(_differences("", build(params, lacking), actual), None)
     if difference:
         raise InvalidInput(f"{DVC}: {difference}; run `make graph` so that it agrees with {PARAMS}")
+    return lacking
 
 
-def use(root: Path, study: str) -> Params:
-    """Write ``params.yaml`` and ``dvc.yaml`` for the named study; nothing is written if it is not valid."""
-    folder = root / STUDIES
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if study not in known:
-        raise InvalidInput(f"study: {study!r} is not one of {', '.join(known)} (files of {STUDIES}/)")
-    overlay = (folder / f"{study}.yaml").read_text(encoding="utf-8")
-    current = (root / PARAMS).read_text(encoding="utf-8")
-    changed = _replace_section(current, "study", overlay)
-    params = parse(parse_yaml(changed, PARAMS))
-    content = text(params).encode()
-    write_file(Layout(root), root / PARAMS, changed.encode())
-    write_file(Layout(root), root / DVC, content)
-    return params
+def expand(params: Params) -> dict[str, dict[str, Any]]:
+    """What every stage of the study is, by its full name: its sections of ``dvc.yaml`` for each of its cells."""
+    labels = {MODEL: params.study.models, DATASET: params.study.datasets}
+    found = {}
+    for name, stage in build(params)["stages"].items():
+        body = stage.get("do", stage)
+        if "foreach" in stage:
+            items = _cells(params)
+        else:
+            keys = list(stage.get("matrix", {}))
+            items = {
+                "-".join(of): dict(zip(keys, of, strict=True))
+                for of in product(*(labels[key] for key in keys))
+            }
+        for suffix, item in items.items():
+            found[f"{name}@{suffix}" if suffix else name] = _filled(body, item)
+    return found
 
 
-def _replace_section(content: str, section: str, replacement: str) -> str:
-    """``content`` with one top-level section replaced: comments elsewhere stay, which a YAML dump would lose."""
-    lines = content.splitlines(keepends=True)
-    starts = [index for index, line in enumerate(lines) if line.startswith(f"{section}:")]
-    if len(starts) != 1:
-        raise InvalidInput(f"{PARAMS}: expected one section {section!r}, found {len(starts)}")
-    end = starts[0] + 1
-    while end < len(lines) and lines[end][:1] in (" ", "-"):
-        end += 1
-    kept = [line for line in replacement.splitlines(keepends=True) if not line.startswith("#")]
-    return "".join([*lines[: starts[0]], *kept, *lines[end:]])
+def _filled(body: Any, item: Mapping[str, str]) -> Any:
+    """A part of a stage with an item of its matrix in the place of ``${item.…}``."""
+    if isinstance(body, dict):
+        return {_filled(name, item): _filled(value, item) for name, value in body.items() if name != "matrix"}
+    if isinstance(body, list):
+        return [_filled(value, item) for value in body]
+    if isinstance(body, str):
+        for name, value in item.items():
+            body = body.replace(f"${{item.{name}}}", value)
+    return body
 
 
-def _stage(stage: Stage, params: Params) -> dict[str, Any]:
+def _is_swept(params: Params) -> bool:
+    return any(params.study.sweeps.values())
+
+
+def _cells(params: Params) -> dict[str, dict[str, str]]:
+    """Each cell by the name that DVC gives it in a matrix, with its keys and where its sections stand."""
+    return {
+        "-".join(keys[key] for key in CELL): {**keys, **{name: params.place(name, keys) for name in SWEPT}}
+        for keys in params.study.cells()
+    }
+
+
+def _left_out(params: Params, actual: dict[str, Any]) -> frozenset[str]:
+    """Leaves that the stages which may do without them do not depend on."""
+    left_out: set[str] = set()
+    for stage in stages().values():
+        if stage.may_lack and params.section(stage.section).allow_partial:
+            listed = actual.get("stages", {}).get(stage.name, {}).get("deps", [])
+            left_out |= {path for schema in stage.reads for path in _paths(schema, stage, {}, params)} - {
+                *listed
+            }
+    return frozenset(left_out)
+
+
+def _stage(stage: Stage, params: Params, lacking: Set[str]) -> dict[str, Any]:
+    swept = stage.section in SWEPT and _is_swept(params)
     matrix = {key: f"${{study.{key}s}}" for key in stage.per}
     keys = {key: f"${{item.{key}}}" for key in stage.per}
     options = "".join(f" --{key} {value}" for key, value in keys.items())
     section: dict[str, Any] = {}
-    if matrix:
+    if matrix and not swept:
         section["matrix"] = matrix
     section["cmd"] = f"python -m stages {stage.name}{options}"
     deps = [LOCK] if stage.needs_lock else []
     corpora = [keys[DATASET]] if DATASET in keys else list(params.study.datasets)
     deps += [f"{CORPORA}/{dataset}" for dataset in corpora] if stage.reads_texts else []
-    deps += [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
+    read = [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
+    deps += [path for path in read if not (stage.may_lack and path in lacking)]
     if deps:
         section["deps"] = deps
-    wanted = [stage.section] if stage.section else []
+    wanted = [f"${{item.{stage.section}}}" if swept else stage.section] if stage.section else []
     wanted += ["search.k"] if stage.needs_cutoffs else []
     wanted += [f"models.{keys[MODEL]}"] if stage.needs_model else []
     wanted += [f"datasets.{keys[DATASET]}"] if stage.needs_dataset else []
@@ -124,7 +165,7 @@ def _stage(stage: Stage, params: Params) -> dict[str, Any]:
         section["outs"] = outs
     if stage.metrics:
         section["metrics"] = [{path: {"cache": False, "persist": True}} for path in stage.metrics]
-    return section
+    return {"foreach": f"${{{CELLS}}}", "do": section} if swept else section
 
 
 def _paths(schema: Schema, stage: Stage, keys: dict[str, str], params: Params) -> Iterator[str]:
@@ -163,14 +204,3 @@ def _differences(where: str, expected: Any, actual: Any) -> Iterator[str]:
 
 def _short(item: Any) -> str:
     return repr(next(iter(item)) if isinstance(item, dict) else item)
-
-
-def run(root: Path, *, only_check: bool, study: str | None) -> None:
-    """The command behind ``make graph`` and ``make study``."""
-    if only_check:
-        check(root, load(root))
-    elif study is not None:
-        params = use(root, study)
-        print(f"study {params.study.name}: {len(list(params.study.cells()))} cells; run `dvc repro`")
-    else:
-        write(root, load(root))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from stages.stage import Stage, Study
+from stages.stage import DATASET, MODEL, Section, Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
@@ -19,6 +20,10 @@ from store.layout import check_label
 
 PARAMS = "params.yaml"
 STUDIES = "studies"
+SWEEPS = "sweeps"
+
+SWEPT = ("binarize", "quantize", "extend", "search_extended", "geometry")
+"""Sections that a sweep may state anew for its cells."""
 
 STORED = ("phase1", "pq", "int8")
 """Codecs of the core that have codes of their own in the lake; those of float32 are the embeddings."""
@@ -67,9 +72,18 @@ class Params(BaseModel):
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
 
-    def section(self, name: str) -> Any:
-        """The parsed section ``name``."""
-        return getattr(self, name)
+    def section(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> Any:
+        """The parsed section ``name``; for the keys of a cell that of the cell's sweep, if the sweep states it."""
+        found: Any = self
+        for part in self.place(name, keys).split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        return found
+
+    def place(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Where in ``params.yaml`` the section ``name`` stands for the keys of a cell, with dots."""
+        sweep = self.study.sweeps.get(keys.get(MODEL, ""), {}).get(keys.get(DATASET, ""))
+        stated = name in SWEPT and sweep and getattr(self.section(SWEEPS)[sweep], name) is not None
+        return f"{SWEEPS}.{sweep}.{name}" if stated else name
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -99,7 +113,11 @@ def parse(content: Mapping[str, Any]) -> Params:
 
     Raises `InvalidInput` with one line that names the first wrong field, what was expected and what came.
     """
-    fields: dict[str, Any] = {section: (kind, ...) for section, kind in section_types().items()}
+    types = section_types()
+    fields: dict[str, Any] = {section: (kind, ...) for section, kind in types.items()}
+    stated: dict[str, Any] = {section: (types[section] | None, None) for section in SWEPT}
+    sweep = create_model("Sweep", __base__=Section, **stated)
+    fields[SWEEPS] = (dict[str, sweep], ...)  # type: ignore[valid-type]
     kind = create_model("StudyParams", __base__=Params, **fields)
     try:
         params = kind.model_validate(content)
@@ -150,24 +168,51 @@ def _check_references(params: Params) -> None:
                 )
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
+    _check_sweeps(params)
     k = params.section("search").k
-    for section, chosen_k in (
-        ("results.headline", params.section("results").headline.k),
-        ("correlate", params.section("correlate").k),
-        ("regimes", params.section("regimes").k),
-        ("failures", params.section("failures").k),
-        ("search_extended.rescore", params.section("search_extended").rescore.k),
-    ):
+    for section in ("results.headline", "correlate", "regimes", "failures"):
+        chosen_k = attrgetter(section)(params).k
         if chosen_k not in k:
             raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
-    stored = [*STORED, *dict.fromkeys(group.codec for group in params.section("extend").codecs.values())]
+    _check_codecs(params, "", params.section("extend"), params.section("search_extended"))
+    for name, sweep in params.section(SWEEPS).items():
+        stated = [sweep.extend, sweep.search_extended]
+        if any(stated):
+            common = [params.section("extend"), params.section("search_extended")]
+            pair = [own or shared for own, shared in zip(stated, common, strict=True)]
+            _check_codecs(params, f"{SWEEPS}.{name}.", *pair)
+
+
+def _check_sweeps(params: Params) -> None:
+    study, sweeps = params.study, params.section(SWEEPS)
+    for label in sweeps:
+        check_label(label, f"{PARAMS}: {SWEEPS}.{label}")
+    for model, chosen in study.sweeps.items():
+        if model not in study.models:
+            raise InvalidInput(f"{PARAMS}: study.sweeps.{model}: is not one of study.models")
+        for dataset, sweep in chosen.items():
+            field = f"{PARAMS}: study.sweeps.{model}.{dataset}"
+            if dataset not in study.datasets:
+                raise InvalidInput(f"{field}: is not one of study.datasets")
+            if sweep not in sweeps:
+                raise InvalidInput(f"{field}: {sweep!r} is not one of {SWEEPS}: {', '.join(sweeps)}")
+
+
+def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any) -> None:
+    """What is searched has codes; ``where`` is the sweep, with a dot behind it, that the sections belong to."""
+    k = params.section("search").k
+    if search_extended.rescore.k not in k:
+        raise InvalidInput(
+            f"{PARAMS}: {where}search_extended.rescore.k: {search_extended.rescore.k} is not one of search.k, {list(k)}"
+        )
+    stored = [*STORED, *dict.fromkeys(group.codec for group in extend.codecs.values())]
     for field, codecs in (
-        ("asymmetric", params.section("search_extended").asymmetric),
-        ("rescore.first", params.section("search_extended").rescore.first),
+        ("asymmetric", search_extended.asymmetric),
+        ("rescore.first", search_extended.rescore.first),
     ):
         for codec in codecs:
             if codec not in stored:
                 raise InvalidInput(
-                    f"{PARAMS}: search_extended.{field}: {codec!r} has no codes in this study; "
-                    f"choose among {', '.join(stored)}, or add it to extend.codecs"
+                    f"{PARAMS}: {where}search_extended.{field}: {codec!r} has no codes in this study; "
+                    f"choose among {', '.join(stored)}, or add it to {where}extend.codecs"
                 )

@@ -1,5 +1,7 @@
 """What people look at: the curves of quality against bytes, as data for DVC's plots and as pictures."""
 
+from itertools import product
+
 from analysis.figures import CODECS, CURVE_COLUMNS, LABELS, TEMPLATE, curve_rows, png, quality_by_bytes
 from analysis.results import csv_text
 from stages.stage import STUDY, Run, Stage
@@ -36,11 +38,16 @@ def run(run: Run[None]) -> None:
     axes |= {name: results.read(name).tolist() for name in ("bits", "k")}
     arrays = {name: results.read(name) for name in ("value", "ci_low", "ci_high")}
     undertrained = results.read("undertrained")
+    missing = []
+    if "missing" in results.paths:
+        cells = product(axes["model"], axes["dataset"])
+        said = zip(cells, results.read("missing").ravel().tolist(), strict=True)
+        missing = [f"{model} × {dataset}: {what}" for (model, dataset), what in said if what]
     for name, (metric, k) in CURVES.items():
         every = curve_rows(axes, arrays, undertrained, metric, k)
         # Seventeen codecs in one panel would hide one another: the table has them all.
         rows = [row for row in every if row["codec"] in CODECS]
         target = run.layout.root / FOLDER / name
         write_file(run.layout, target.with_suffix(".csv"), csv_text(rows, CURVE_COLUMNS).encode())
-        write_file(run.layout, target.with_suffix(".png"), png(quality_by_bytes(rows, metric, k)))
-    run.say(f"{len(CURVES)} curves in {FOLDER}")
+        write_file(run.layout, target.with_suffix(".png"), png(quality_by_bytes(rows, metric, k, missing)))
+    run.say(f"{len(CURVES)} curves in {FOLDER}" + (f"; missing: {'; '.join(missing)}" if missing else ""))

@@ -6,13 +6,14 @@ from typing import Annotated
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
-from analysis.results import COLUMNS, csv_text, cube, headline, summarise, table
+from analysis.results import COLUMNS, Gap, csv_text, cube, gap_rows, headline, summarise, table
 from stages.cell_quality import read_quality
 from stages.stage import STUDY, Run, Section, Stage
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
 from store.artifacts.results import RESULTS
 from store.commit import write_file
+from store.errors import MissingArtifact
 
 CSV = "report/results.csv"
 METRICS = "report/metrics.json"
@@ -25,6 +26,7 @@ STAGE = Stage(
     writes=(RESULTS,),
     files=(CSV,),
     metrics=(METRICS,),
+    may_lack=True,
 )
 
 
@@ -47,8 +49,12 @@ class Headline(Section):
 
 
 class Params(Section):
-    """Bootstrap over queries, and what stands in the headline."""
+    """Bootstrap over queries, and what stands in the headline.
 
+    Unless ``allow_partial`` says otherwise, every cell of the study must be finished.
+    """
+
+    allow_partial: bool
     draws: Annotated[int, Constraint(ge=1000)]
     seed: Annotated[int, Constraint(ge=0, lt=2**31)]
     confidence: Annotated[float, Constraint(gt=0.5, lt=1)]
@@ -57,16 +63,23 @@ class Params(Section):
 
 def run(run: Run[Params]) -> None:
     """Average over seeds and queries, with paired intervals, for every cell of the study."""
+    settings, gaps = run.params, _gaps(run)
+    missing = {(gap.model, gap.dataset): gap.artifacts for gap in gaps}
     cells, summaries = [], []
-    settings = run.params
     for keys in run.study.cells():
-        core, extended = read_quality(run.open(QUALITY, keys)), run.open(EXTENDED_QUALITY, keys)
-        cells.append(core)
+        lacking = missing.get((keys["model"], keys["dataset"]), ())
+        if QUALITY.artifact in lacking:
+            continue
+        parts = [read_quality(run.open(QUALITY, keys))]
+        cells.append(parts[0])
+        if EXTENDED_QUALITY.artifact not in lacking:
+            extended = run.open(EXTENDED_QUALITY, keys)
+            parts += [read_quality(extended, "searched"), read_quality(extended, "rescored")]
         found = [
             summary
-            for cell in (core, read_quality(extended, "searched"), read_quality(extended, "rescored"))
+            for part in parts
             for summary in summarise(
-                cell, draws=settings.draws, seed=settings.seed, confidence=settings.confidence
+                part, draws=settings.draws, seed=settings.seed, confidence=settings.confidence
             )
         ]
         summaries += sorted(found, key=lambda summary: summary.configuration)
@@ -80,12 +93,35 @@ def run(run: Run[Params]) -> None:
         confidence=settings.confidence,
     )
     with run.commit(RESULTS) as writer:
-        for name, values in cube(summaries, cells).items():
+        for name, values in cube(summaries, cells, gaps).items():
             writer.write(name, values)
         writer.describe(
             study=run.study.name, confidence=settings.confidence, draws=settings.draws, seed=settings.seed
         )
-    rows = table(summaries)
+    if gaps:
+        figures["cells_incomplete"] = len(gaps)
+    rows = [*table(summaries), *gap_rows(gaps)]
     write_file(run.layout, run.layout.root / CSV, csv_text(rows, COLUMNS).encode())
     write_file(run.layout, run.layout.root / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
     run.say(f"{len(cells)} cells, {len(rows)} rows in {CSV}")
+    for gap in gaps:
+        run.say(f"{gap.model} × {gap.dataset} is missing: {gap.text}")
+
+
+def _gaps(run: Run[Params]) -> list[Gap]:
+    """What is missing of the study, where that is allowed; MissingArtifact names the cells where it is not."""
+    gaps = []
+    for keys in run.study.cells():
+        artifacts = tuple(schema.artifact for schema in run.stage.reads if not run.has(schema, keys))
+        if artifacts:
+            gaps.append(Gap(keys["model"], keys["dataset"], artifacts))
+    number = len(list(run.study.cells()))
+    if all(QUALITY.artifact in gap.artifacts for gap in gaps) and len(gaps) == number:
+        raise MissingArtifact(f"results: no cell of the study {run.study.name} is finished; run `dvc repro`")
+    if gaps and not run.params.allow_partial:
+        cells = ", ".join(f"{gap.model} × {gap.dataset}" for gap in gaps)
+        raise MissingArtifact(
+            f"results: {len(gaps)} of {number} cells are not finished ({cells}); run `dvc repro`, or set "
+            "results.allow_partial to true and run `make graph` to look at the others"
+        )
+    return gaps

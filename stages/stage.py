@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from store.commit import LeafWriter, commit_leaf
-from store.layout import Layout
+from store.layout import Layout, leaf_path
 from store.leaf import Leaf, open_leaf
 from store.schema import Schema
 
@@ -29,11 +29,15 @@ class Section(BaseModel):
 
 
 class Study(Section):
-    """The cells of a study: every model with every dataset."""
+    """The cells of a study: every model with every dataset.
+
+    ``sweeps`` names the sweep of a cell by model and dataset; the other cells take the sections as they stand.
+    """
 
     name: str
     models: tuple[str, ...]
     datasets: tuple[str, ...]
+    sweeps: dict[str, dict[str, str]]
 
     def cells(self) -> Iterator[dict[str, str]]:
         """The keys of every cell, models first."""
@@ -59,6 +63,7 @@ class Stage:
         needs_model, needs_dataset: whether it depends on the entry of its model or dataset in ``params.yaml``.
         needs_cutoffs: whether it depends on the cut-offs, ``search.k``, beside its own section.
         needs_lock: whether its output depends on the versions of installed packages.
+        may_lack: whether it can do without some of what it reads, where its section says ``allow_partial``.
         files, metrics: what it writes for people, relative to the project; metrics are shown by ``dvc metrics``.
         plots: entries of the top-level ``plots`` of ``dvc.yaml``.
     """
@@ -74,6 +79,7 @@ class Stage:
     needs_dataset: bool = False
     needs_cutoffs: bool = False
     needs_lock: bool = False
+    may_lack: bool = False
     files: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     plots: tuple[Mapping[str, Any], ...] = ()
@@ -89,7 +95,7 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them.
+    need them. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a stage that may do without them.
     """
 
     stage: Stage
@@ -100,6 +106,7 @@ class Run(Generic[P]):
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()
+    lacking: frozenset[str] = frozenset()
 
     @property
     def model(self) -> str:
@@ -120,12 +127,18 @@ class Run(Generic[P]):
             self.layout.leaf(schema.artifact, {name: found[name] for name in schema.keys}), schema
         )
 
+    def has(self, schema: Schema, keys: Mapping[str, str]) -> bool:
+        """Whether an artifact is among those this run may read, and there."""
+        path = leaf_path(schema.artifact, {name: keys[name] for name in schema.keys})
+        return path not in self.lacking and (self.layout.root / path / "zarr.json").is_file()
+
     def check_inputs(self) -> None:
         """Open every artifact this run would read."""
         cells: Iterable[Mapping[str, str]] = [self.keys] if self.stage.per else self.study.cells()
         for keys in cells:
             for schema in self.stage.reads:
-                self.open(schema, keys)
+                if not self.lacking or self.has(schema, keys):
+                    self.open(schema, keys)
 
     def commit(self, schema: Schema) -> AbstractContextManager[LeafWriter]:
         """Write an artifact this stage declared to write."""

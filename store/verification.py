@@ -284,7 +284,7 @@ def _orphans(revision: Revision) -> Iterator[Finding]:
                 "",
                 "no stage of dvc.yaml makes it; "
                 + (f"it belongs to study {users}" if users else "it belongs to no named study"),
-                f"`make study NAME={users.split(', ')[0]}` brings it back"
+                f"`lake study use {users.split(', ')[0]}` brings it back"
                 if users
                 else f"remove it: rm -r {path}",
             )

@@ -127,7 +127,7 @@ def test_make_alone_lists_the_targets() -> None:
     listing = run("make")
     assert listing.returncode == 0
     listed = re.findall(r"^  make (\S+) +\S", listing.stdout, re.MULTILINE)
-    assert {"repro", "test", "test-full", "bench", "lint", "graph", "study", "analysis"} <= set(listed)
+    assert {"repro", "test", "test-full", "bench", "lint", "core", "graph", "analysis"} <= set(listed)
 
 
 @needs_make

@@ -30,6 +30,12 @@ RESULTS = Schema(
             "bool",
             "whether the codec was fitted on too few documents of the cell",
         ),
+        "missing": Field(
+            ("model", "dataset"),
+            "string",
+            "artifacts of the cell that were not there; the array is absent where all were",
+            optional=True,
+        ),
         "n_queries": Field(("model", "dataset"), "int32", "queries the means are taken over"),
         "n_seeds": Field(
             ("codec", "bits"), "int32", "seeds the means are taken over; 0 where the pair does not occur"

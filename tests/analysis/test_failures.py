@@ -446,7 +446,7 @@ def test_a_lost_query_without_answer_and_no_lost_query_at_all() -> None:
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def one_cell(content: dict[str, Any]) -> None:
-        content["study"] = {"name": "tiny", "models": ["lsa-64"], "datasets": ["first"]}
+        content["study"] = {"name": "tiny", "models": ["lsa-64"], "datasets": ["first"], "sweeps": {}}
 
     root = tmp_path_factory.mktemp("study")
     make_project(root, one_cell)

@@ -65,6 +65,15 @@ def test_each_panel_draws_its_own_cell() -> None:
     assert all("data" not in layer for layer in chart["spec"]["layer"])
 
 
+def test_what_is_missing_stands_below_the_title() -> None:
+    rows = curve_rows(AXES, arrays(), UNDERTRAINED_CELLS, "recall", 10)
+    plain, marked = (
+        quality_by_bytes(rows, "recall", 10, missing).to_dict()["title"]
+        for missing in ((), ("n × e: quality",))
+    )
+    assert marked == {"text": plain, "subtitle": ["missing: n × e: quality"]}
+
+
 def test_the_template_of_dvc_plots_is_in_its_place() -> None:
     content = yaml.safe_load((Path(__file__).parents[2] / TEMPLATE).read_text())
     assert content["spec"]["encoding"]["x"]["scale"]["type"] == "log"

@@ -12,8 +12,11 @@ from analysis.results import (
     COLUMNS,
     UNDERTRAINED,
     CellQuality,
+    Gap,
     csv_text,
     cube,
+    figures_of,
+    gap_rows,
     headline,
     is_plain,
     over_seeds,
@@ -174,3 +177,28 @@ def test_models_of_one_dataset_meet_the_same_draws() -> None:
 
     assert width([one, same]) == pytest.approx(width([one]), abs=1e-9)
     assert width([one, other]) < 0.85 * width([one])
+
+
+def test_figures_without_intervals_are_those_with_them() -> None:
+    one = cell(level=0.3)
+    configurations, figures = figures_of(one)
+    summaries = summarise(one, **SETTINGS)
+    assert configurations == [s.configuration for s in summaries]
+    np.testing.assert_array_equal(figures, [s.value for s in summaries])
+
+
+def test_what_is_missing_has_a_place_in_the_cube_and_a_row_of_its_own() -> None:
+    cells = [cell("m", "d"), cell("m", "e")]
+    gaps = [Gap("m", "e", ("extended_quality",)), Gap("n", "e", ("quality", "extended_quality"))]
+    summaries = [summary for one in cells for summary in summarise(one, **SETTINGS)]
+    arrays = cube(summaries, cells, gaps)
+    assert (arrays["model"], arrays["dataset"]) == (["m", "n"], ["d", "e"])
+    assert arrays["missing"].tolist() == [["", "extended_quality"], ["", "quality extended_quality"]]
+    assert np.isnan(arrays["value"][1]).all()
+    assert not np.isnan(arrays["value"][0]).all()
+    assert "missing" not in cube(summaries, cells)
+    rows = gap_rows(gaps)
+    assert [tuple(row) for row in rows] == [COLUMNS, COLUMNS]
+    assert (
+        csv_text(rows, COLUMNS).splitlines()[1] == f"m,e{',' * (len(COLUMNS) - 2)}missing: extended_quality"
+    )

@@ -69,7 +69,18 @@ def tiny_params(data: Path) -> dict[str, Any]:
         }
         for name in ("first", "second")
     }
-    content["study"] = {"name": "tiny", "models": ["lsa-32", "lsa-64"], "datasets": ["first", "second"]}
+    content["study"] = {
+        "name": "tiny",
+        "models": ["lsa-32", "lsa-64"],
+        "datasets": ["first", "second"],
+        "sweeps": {},
+    }
+    content["sweeps"] = {
+        "reduced": {
+            "binarize": {"bits": [128], "seeds": [0, 1]},
+            "quantize": {**content["quantize"], "pq": {"bytes": [16], "seeds": [0], "iterations": 4}},
+        }
+    }
     content["binarize"] = {"bits": [64, 128], "seeds": [0, 1]}
     content["quantize"]["pq"] = {"bytes": [8, 16], "seeds": [0], "iterations": 4}
     content["extend"]["codecs"] = {

@@ -10,37 +10,11 @@ import yaml
 
 from stages import graph, params
 from stages.code import import_closure
-from store.errors import InvalidInput
 from tests.stages.projects import REPOSITORY, make_project, run, write_params
 
 
 def test_the_committed_graph_agrees_with_the_committed_parameters() -> None:
     graph.check(REPOSITORY, params.load(REPOSITORY))
-
-
-@pytest.mark.parametrize("name", [path.stem for path in sorted((REPOSITORY / "studies").glob("*.yaml"))])
-def test_every_named_study_is_valid(name: str, tmp_path: Path) -> None:
-    for file in ("params.yaml", "dvc.yaml"):
-        (tmp_path / file).write_text((REPOSITORY / file).read_text())
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / f"{name}.yaml").write_text((REPOSITORY / "studies" / f"{name}.yaml").read_text())
-    assert graph.use(tmp_path, name).study.name == name
-    graph.check(tmp_path, params.load(tmp_path))
-    comments = [
-        line for line in (REPOSITORY / "params.yaml").read_text().splitlines() if line.startswith("#")
-    ]
-    assert [
-        line for line in (tmp_path / "params.yaml").read_text().splitlines() if line.startswith("#")
-    ] == comments
-
-
-def test_the_default_study_is_what_is_committed(tmp_path: Path) -> None:
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "default.yaml").write_text((REPOSITORY / "studies" / "default.yaml").read_text())
-    committed = (REPOSITORY / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(committed)
-    graph.use(tmp_path, "default")
-    assert (tmp_path / "params.yaml").read_text() == committed
 
 
 def test_fan_in_stages_list_every_cell_literally(tmp_path: Path) -> None:
@@ -97,16 +71,6 @@ def test_a_cell_that_the_graph_lacks_is_named_before_anything_runs(
     assert not (tmp_path / "lake.zarr").exists()
 
 
-def test_an_unknown_study_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_project(tmp_path)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "scifact.yaml").write_text("study:\n  name: scifact\n")
-    before = (tmp_path / "params.yaml").read_text()
-    assert run(tmp_path, "graph", "--study", "scifcat") == 1
-    assert capsys.readouterr().err == "error: study: 'scifcat' is not one of scifact (files of studies/)\n"
-    assert (tmp_path / "params.yaml").read_text() == before
-
-
 def test_only_embed_imports_torch_and_sentence_transformers() -> None:
     for stage in params.stages().values():
         if stage.name != "embed":
@@ -124,8 +88,3 @@ def test_stage_module_and_section_have_one_name() -> None:
         # The three searches and quality share one choice, the cut-offs.
         assert stage.section in {stage.module, "search", ""}
         assert not stage.section or stage.section in content
-
-
-def test_replacing_a_section_needs_exactly_one(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="expected one section 'study', found 0"):
-        graph._replace_section("models:\n", "study", "study:\n")

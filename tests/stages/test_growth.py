@@ -85,7 +85,7 @@ class Collection:
         write_beir(root / "data" / "first", seed=0, documents=SIZES[0])
         content = tiny_params(root / "data")
         content["models"] = {"tiny": tiny_spec(model).model_dump()}
-        content["study"] = {"name": "tiny", "models": ["tiny"], "datasets": ["first"]}
+        content["study"] = {"name": "tiny", "models": ["tiny"], "datasets": ["first"], "sweeps": {}}
         content["embed"] |= {"batch_size": 16, "slab": SLAB}
         content["quantize"]["pq"] = {"bytes": [4], "seeds": [0, 1], "iterations": 2}
         write_params(root, content)

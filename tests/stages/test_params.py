@@ -157,6 +157,25 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["regimes"]["first"].update(codecs="pq"), r"regimes\.first\.codecs: is not a known key"),
     (lambda c: c["failures"].update(k=7), r"failures\.k: 7 is not one of search\.k"),
     (lambda c: c["failures"].update(cut=0), r"failures\.cut: .*got 0"),
+    (
+        lambda c: c["sweeps"]["reduced"].update(search={"k": [1]}),
+        r"sweeps\.reduced\.search: is not a known key",
+    ),
+    (
+        lambda c: c["sweeps"]["reduced"]["binarize"].update(bits=[12]),
+        r"sweeps\.reduced\.binarize\.bits: 12 is not a positive multiple of 8",
+    ),
+    (lambda c: c["sweeps"].update({"a.b": {}}), r"sweeps\.a\.b: 'a\.b' is not a label"),
+    (
+        lambda c: c["sweeps"]["reduced"].update(
+            search_extended={**c["search_extended"], "asymmetric": ["sign-mean", "itq"]},
+            extend={**c["extend"], "codecs": {"sign-mean": {"codec": "sign-mean"}}},
+        ),
+        r"sweeps\.reduced\.search_extended\.asymmetric: 'itq' has no codes in this study; "
+        r"choose among phase1, pq, int8, sign-mean, or add it to sweeps\.reduced\.extend\.codecs",
+    ),
+    (lambda c: c["results"].update(allow_partial="some"), r"results\.allow_partial: .*got 'some'"),
+    (lambda c: c["results"].pop("allow_partial"), r"results\.allow_partial: is missing"),
     (lambda c: c["results"]["headline"].update(versus=["a", "b"]), r"versus: 'a' is not one of codecs"),
 ]
 

@@ -236,7 +236,10 @@ def test_results_refuse_a_study_with_a_missing_cell(
     shutil.rmtree(project / "lake.zarr/quality/lsa-64/second")
     before = digests(project)
     assert run(project, "results") == 1
-    assert "quality/lsa-64/second: the artifact is not here" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "error: results: 1 of 4 cells are not finished (lsa-64 × second); run `dvc repro`, or set "
+        "results.allow_partial to true and run `make graph` to look at the others\n"
+    )
     assert digests(project) == before
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages import study
 from store.corpora.beir import data_root
 from tests.stages.checkouts import Checkout, check_out
 from tests.stages.projects import REPOSITORY
@@ -27,7 +28,7 @@ def test_minilm_reaches_its_published_figures_on_scifact(tmp_path: Path) -> None
     project = Checkout(code.root, data, threads=os.cpu_count() or 1)
     for name in ("params.yaml", "pyproject.toml"):
         (project.root / name).write_text((REPOSITORY / name).read_text())
-    project.stages("graph", "--study", "scifact")
+    study.use(project.root, "scifact")
     project.dvc("repro")
     with (project.root / "report/results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["codec"] == "float32"]
@@ -40,7 +41,7 @@ def test_minilm_reaches_its_published_figures_on_scifact(tmp_path: Path) -> None
 
 
 def test_the_study_names_the_published_figures() -> None:
-    study = (REPOSITORY / "studies/scifact.yaml").read_text()
-    assert yaml.safe_load(study)["study"]["models"] == ["all-MiniLM-L6-v2"]
+    text = (REPOSITORY / "studies/scifact.yaml").read_text()
+    assert yaml.safe_load(text)["study"]["models"] == ["all-MiniLM-L6-v2"]
     for published in PUBLISHED.values():
-        assert f"{published:.5f}".lstrip("0") in study
+        assert f"{published:.5f}".lstrip("0") in text

@@ -319,7 +319,7 @@ def test_what_no_stage_has_is_a_warning_that_names_the_study_it_belongs_to(proje
     warnings = [warning.line for warning in verify(str(project.root)).warnings]
     assert warnings[0] == (
         f"{EMBEDDINGS}: no stage of dvc.yaml makes it; it belongs to study other; "
-        "`make study NAME=other` brings it back"
+        "`lake study use other` brings it back"
     )
     assert warnings[-1] == (
         "dvc.lock: has stage quality-m-d, which dvc.yaml does not have; it belongs to study other; leave it"
