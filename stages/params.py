@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from stages.stage import Stage, Study
+from analysis.budget import Budget
+from stages.stage import Compute, Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
@@ -66,6 +67,8 @@ class Params(BaseModel):
     study: Study
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
+    compute: Compute
+    budget: Budget
 
     def section(self, name: str) -> Any:
         """The parsed section ``name``."""
@@ -150,6 +153,14 @@ def _check_references(params: Params) -> None:
                 )
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
+    known_stages = stages()
+    for name, experiment in params.budget.experiments.items():
+        for stage in experiment.stages:
+            if stage not in known_stages:
+                raise InvalidInput(
+                    f"{PARAMS}: budget.experiments.{name}.stages: {stage!r} is not a stage; "
+                    f"choose among {', '.join(known_stages)}"
+                )
     k = params.section("search").k
     for section, chosen_k in (
         ("results.headline", params.section("results").headline.k),

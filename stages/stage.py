@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,6 +40,19 @@ class Study(Section):
         for model in self.models:
             for dataset in self.datasets:
                 yield {MODEL: model, DATASET: dataset}
+
+
+class Compute(Section):
+    """Where stages compute. No stage depends on it: another machine must not make artifacts stale.
+
+    ``device`` is what transformers are computed on; with ``auto`` CUDA where there is any.
+    """
+
+    device: Literal["auto", "cpu", "cuda"]
+
+
+def unwatched(done: int, left: int) -> None:
+    """Where nobody watches."""
 
 
 P = TypeVar("P")
@@ -89,7 +102,8 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them.
+    need them. ``advanced`` is told how many rows this run has computed and how many are left: it notes what they took,
+    and stops the run with an error where the rest would take more than the budget allows.
     """
 
     stage: Stage
@@ -97,9 +111,11 @@ class Run(Generic[P]):
     study: Study
     layout: Layout
     keys: Mapping[str, str]
+    compute: Compute
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()
+    advanced: Callable[[int, int], None] = unwatched
 
     @property
     def model(self) -> str:
