@@ -1,4 +1,4 @@
-"""The command `lake`: what is in the lake, whether it is sound, what changed, and how it is shared."""
+"""The command `lake`: what is in the lake, whether it is sound, what changed, how it is shared, and what it took."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from cli import diff, gc, ls, publish, show, study, verify
+from cli import budget, diff, gc, ls, publish, show, study, verify
 from store.errors import BitlakeError
 
 app = typer.Typer(
     name="lake",
-    help="The lake of a Bitlake project: studies, catalog, integrity, differences between revisions, publishing.",
+    help="The lake of a Bitlake project: studies, catalog, integrity, differences, publishing, costs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -22,6 +22,7 @@ for _name, _module in (
     ("diff", diff),
     ("publish", publish),
     ("gc", gc),
+    ("budget", budget),
 ):
     app.command(_name)(_module.command)
 app.add_typer(study.app, name="study")

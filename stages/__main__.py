@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from stages import code, graph, params, study
+from stages.spending import metered
 from stages.stage import DATASET, MODEL, Run, Stage
 from store.errors import BitlakeError, InvalidInput
 from store.layout import Layout
@@ -61,6 +63,7 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         study=parsed.study,
         layout=Layout(root),
         keys=keys,
+        compute=parsed.compute,
         model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
@@ -68,8 +71,9 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     )
     if chosen.check:
         run.check_inputs()
-    else:
-        importlib.import_module(f"stages.{stage.module}").run(run)
+        return
+    with metered(run.layout, parsed.budget, stage.name, keys) as advanced:
+        importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
 
 
 if __name__ == "__main__":

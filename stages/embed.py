@@ -3,11 +3,11 @@
 from typing import Annotated, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
 from analysis.storage import Sample, sample, storage_cost
+from stages.encoding import Encoding
 from stages.growth import code_digest, earlier
 from stages.judged import read_judgements
 from stages.stage import CELL, Run, Section, Stage
@@ -16,7 +16,10 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
 from store.encoders import prepare
-from store.growth import Block, grow, text_blocks
+from store.encoders.device import CPU, choose_device
+from store.encoders.progress import EncodingProgress
+from store.growth import grow, text_blocks
+from store.unfinished import Unfinished
 
 STAGE = Stage(
     name="embed",
@@ -45,10 +48,16 @@ class Params(Section):
 
 
 def run(run: Run[Params]) -> None:
-    """Encode queries, then documents a slab at a time; slabs that an earlier run encoded alike are taken over."""
+    """Encode queries, then documents a slab at a time.
+
+    Slabs that an earlier run encoded alike are taken over: from the leaf that it committed, or, where it was stopped,
+    from what it kept.
+    """
     judgements = run.open(JUDGEMENTS)
     folder = run.layout.corpus(run.dataset)
     documents = folder / DOCUMENTS_FILE
+    n = judgements.size("document")
+    watched = EncodingProgress(run.model, n + judgements.size("query"))
     encoder = prepare.prepared_encoder(
         run.model_spec,
         label=run.model,
@@ -56,6 +65,8 @@ def run(run: Run[Params]) -> None:
         corpus_digest=judgements.attributes["corpus_digest"],
         cache=run.layout.prepared,
         batch_size=run.params.batch_size,
+        device=CPU if run.model_spec.source != "sentence-transformers" else choose_device(run.compute.device),
+        advance=watched.advance,
     )
     identity = dict(sorted(encoder.identity.items()))
     # Texts encoded together share batches, and rounding follows the batch.
@@ -66,39 +77,55 @@ def run(run: Run[Params]) -> None:
         slab=run.params.slab,
     )
     slabs = text_blocks(iter_texts(documents, run.params.slab))
-    k, n = run.params.storage_k, judgements.size("document")
-
-    def encode(slab: Block) -> NDArray[np.float32]:
-        return encoder.encode_documents(next(iter_texts(documents, slab.rows, slab.first)))
-
+    k = run.params.storage_k
     before = earlier(run, EMBEDDINGS)
-    with run.commit(EMBEDDINGS) as leaf:
-        queries = encoder.encode_queries(read_texts(folder / QUERIES_FILE))
+    kept = Unfinished(run.layout, "--".join([STAGE.name, *run.keys.values()]))
+
+    def advanced(done: int, left: int) -> None:
+        watched.end_slab()
+        run.advanced(done, left)
+
+    encoding = Encoding(
+        encoder,
+        recipe,
+        slabs,
+        lambda slab: next(iter_texts(documents, slab.rows, slab.first)),
+        before,
+        kept,
+        advanced,
+        watched.take_over,
+    )
+    with watched, run.commit(EMBEDDINGS) as leaf:
+        queries = encoding.queries(read_texts(folder / QUERIES_FILE))
         leaf.write("queries", queries.astype(np.float16))
         measured = sample(queries, judgements.read("self_row"), read_judgements(judgements), slabs[0].rows)
         origin = digest.of_settings(recipe=recipe, k=k, documents=slabs[0].content, sample=_digest(measured))
         storage = before.attribute("storage", origin)
-        first = None
         if storage is None:
             # These figures need the float32 vectors, also where the float16 ones could be taken over.
-            first = encode(slabs[0])
-            storage = storage_cost(measured, first, k) if measured else {}
-
-        def stored(slab: Block) -> NDArray[np.float16]:
-            vectors = first if slab is slabs[0] and first is not None else encode(slab)
-            return vectors.astype(np.float16)
-
-        made = grow(leaf, before, "documents", (n, encoder.dimension), recipe, slabs, stored)
+            storage = encoding.storage(
+                origin, lambda first: storage_cost(measured, first, k) if measured else {}
+            )
+        grow(
+            leaf,
+            before,
+            "documents",
+            (n, encoder.dimension),
+            recipe,
+            slabs,
+            lambda slab: encoding.stored(slab.first // run.params.slab),
+        )
         leaf.made_from["storage"] = [origin]
         leaf.describe(
             **run.keys,
             corpus_digest=judgements.attributes["corpus_digest"],
-            encoder=identity,
+            encoder=identity | encoding.record(),
             storage=storage,
         )
+    kept.remove()
     run.say(
-        f"{n} documents ({n - made} of them taken over) and {len(queries)} queries of {encoder.dimension} dimensions; "
-        f"storage cost {storage}"
+        f"{n} documents ({n - encoding.encoded} of them taken over) and {len(queries)} queries of "
+        f"{encoder.dimension} dimensions; storage cost {storage}"
     )
 
 

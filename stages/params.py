@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from stages.stage import DATASET, MODEL, Section, Stage, Study
+from analysis.budget import Budget
+from stages.stage import DATASET, MODEL, Compute, Section, Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
@@ -71,6 +72,8 @@ class Params(BaseModel):
     study: Study
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
+    compute: Compute
+    budget: Budget
 
     def section(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> Any:
         """The parsed section ``name``; for the keys of a cell that of the cell's sweep, if the sweep states it."""
@@ -169,6 +172,14 @@ def _check_references(params: Params) -> None:
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
     _check_sweeps(params)
+    known_stages = stages()
+    for name, experiment in params.budget.experiments.items():
+        for stage in experiment.stages:
+            if stage not in known_stages:
+                raise InvalidInput(
+                    f"{PARAMS}: budget.experiments.{name}.stages: {stage!r} is not a stage; "
+                    f"choose among {', '.join(known_stages)}"
+                )
     k = params.section("search").k
     for section in ("results.headline", "correlate", "regimes", "failures"):
         chosen_k = attrgetter(section)(params).k

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -44,6 +44,19 @@ class Study(Section):
         for model in self.models:
             for dataset in self.datasets:
                 yield {MODEL: model, DATASET: dataset}
+
+
+class Compute(Section):
+    """Where stages compute. No stage depends on it: another machine must not make artifacts stale.
+
+    ``device`` is what transformers are computed on; with ``auto`` CUDA where there is any.
+    """
+
+    device: Literal["auto", "cpu", "cuda"]
+
+
+def unwatched(done: int, left: int) -> None:
+    """Where nobody watches."""
 
 
 P = TypeVar("P")
@@ -96,6 +109,8 @@ class Run(Generic[P]):
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
     need them. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a stage that may do without them.
+    ``advanced`` is told how many rows this run has computed and how many are left: it notes what they took,
+    and stops the run with an error where the rest would take more than the budget allows.
     """
 
     stage: Stage
@@ -103,10 +118,12 @@ class Run(Generic[P]):
     study: Study
     layout: Layout
     keys: Mapping[str, str]
+    compute: Compute
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()
     lacking: frozenset[str] = frozenset()
+    advanced: Callable[[int, int], None] = unwatched
 
     @property
     def model(self) -> str:

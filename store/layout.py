@@ -13,7 +13,8 @@ LAKE = "lake.zarr"
 CORPORA = "corpora"
 REPORT = "report"
 PRIVATE = ".bitlake"
-"""Git-ignored: half-written artifacts and prepared encoders, on the same file system as the lake."""
+"""Git-ignored, on the same file system as the lake: half-written artifacts, parts of unfinished ones, prepared encoders
+and the ledger."""
 
 _LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -53,6 +54,16 @@ class Layout:
     def prepared(self) -> Path:
         """Where fitted encoders are kept between runs."""
         return self.root / PRIVATE / "encoders"
+
+    @property
+    def unfinished(self) -> Path:
+        """Where a stage that can be stopped keeps what it has finished, until its leaf is committed."""
+        return self.root / PRIVATE / "unfinished"
+
+    @property
+    def ledger(self) -> Path:
+        """Where it is recorded what stages took."""
+        return self.root / PRIVATE / "ledger"
 
     def leaf(self, artifact: str, keys: Mapping[str, str]) -> Path:
         """Folder of one leaf group."""

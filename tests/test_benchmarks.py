@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import _lake_sizes, _machine, lake, stages
+from benchmarks import _encoders, _lake_sizes, _machine, encode, lake, stages
 from stages import params
+from store.corpora.corpus import Corpus
+from store.encoders.tokens import plan_batches
 from store.layout import Layout
 from tests.stages.projects import make_project
 from tests.store.lakes import commit_embeddings
@@ -154,3 +156,88 @@ def test_drawn_vectors_are_the_same_each_time() -> None:
     values = lake.draw(50, "float32")
     np.testing.assert_array_equal(values, lake.draw(50, "float32"))
     assert float(np.linalg.norm(values, axis=1).mean()) == pytest.approx(1, abs=0.05)
+
+
+def small_corpus() -> Corpus:
+    """Twenty documents about one thing each, each answering the query that names it."""
+    random = np.random.RandomState(0)
+    words = np.array(
+        ["sparse", "matrix", "solver", "mean", "array", "axis", "value", "function", "returns", "given"]
+    )
+    documents = {
+        f"d{i}": " ".join([f"topic{i}", *random.choice(words, random.randint(5, 60))]) for i in range(20)
+    }
+    queries = {f"q{i}": f"topic{i} matrix" for i in range(20)}
+    judged = {(f"q{i}", f"d{i}"): 1 for i in range(20)}
+    return Corpus.build(documents, queries, judged, row_seed=0, exclude_self=False)
+
+
+@pytest.fixture
+def small_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Architectures and texts of a size that takes a second."""
+    sizes = [
+        _encoders.Architecture(of.model, 1, 16, 2, of.max_tokens, of.pooling)
+        for of in _encoders.ARCHITECTURES
+    ]
+    monkeypatch.setattr(encode, "ARCHITECTURES", tuple(sizes))
+    monkeypatch.setattr(encode, "SLAB", 64)
+    monkeypatch.setattr(encode, "texts_at_hand", lambda project: ("small", small_corpus()))
+
+
+@pytest.mark.usefixtures("small_encoders")
+def test_every_architecture_is_encoded_and_the_study_projected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert encode.main(["--device", "cpu", "--seconds", "0.01", "--note", "tiny"], tmp_path) == 0
+    written = json.loads((tmp_path / "encode.json").read_text())
+    assert written["note"] == "tiny"
+    assert list(written["architectures"]) == ["all-MiniLM-L6-v2", "e5-base-v2", "bge-large-en-v1-5"]
+    for model, found in written["architectures"].items():
+        sides = found["sides"]
+        assert list(sides) == ["float32", "int8", *(["bfloat16"] if model == "all-MiniLM-L6-v2" else [])]
+        assert sides["float32"]["speed"] == 1
+        # Rates are rounded, seconds of a few small texts even more.
+        per_document = sides["int8"]["tokens_per_s"] / sides["int8"]["documents_per_s"]
+        assert per_document == pytest.approx(found["tokens"] / found["documents"], rel=0.01)
+    e1 = written["e1"]
+    assert len(e1["cells"]) == 9
+    assert e1["hours"] == pytest.approx(sum(cell["hours"] for cell in e1["cells"].values()), abs=0.01)
+    assert e1["gpu_hours_measured"] is False
+    cell = e1["cells"]["e5-base-v2 × msmarco"]
+    assert cell["tokens"] == pytest.approx(500_000 * cell["mean_tokens"], rel=0.01)
+    kept = written["quality"]["sides"]
+    assert kept["float32"]["overlap_at_10_with_float32"] == 1
+    assert kept["float32"]["mean_cosine_to_float32"] == pytest.approx(1, abs=1e-5)
+    # The trained model is the real one, whatever the texts.
+    assert 0.3 < kept["int8"]["overlap_at_10_with_float32"] < 1
+    assert 0.9 < kept["int8"]["mean_cosine_to_float32"] < 0.9999
+    assert "E1 here (cpu, float32)" in capsys.readouterr().out
+
+
+def test_shares_of_real_tokens_are_those_of_the_batches() -> None:
+    lengths = np.array([10, 10, 10, 10, 50, 50], np.int64)
+    assert [len(rows) for rows in plan_batches(lengths, 100)] == [2, 4]
+    # Sorted, nothing is padded; drawn, batches of three with one long text are.
+    found = encode.padding(lengths, 100)
+    assert found["sorted"] == 1
+    assert 140 / 300 <= found["random"] < 1
+
+
+def test_lengths_are_scaled_to_the_mean_words_and_cut() -> None:
+    lengths = _encoders.Lengths.of(small_corpus().document_texts)
+    assert 1 < lengths.tokens_per_word < 2
+    drawn = lengths.draw(5000, 50, 512)
+    assert drawn.mean() == pytest.approx(50 * lengths.tokens_per_word, rel=0.05)
+    assert lengths.draw(5000, 50, 20).max() == 20
+    np.testing.assert_array_equal(drawn, lengths.draw(5000, 50, 512))
+    assert set(lengths.draw(500, None, 512)) <= set(lengths.tokens)
+    texts = _encoders.texts_of(drawn[:50], small_corpus(), lengths.tokens_per_word)
+    found = _encoders.Lengths.of(texts).tokens
+    assert float(found.mean()) == pytest.approx(float(drawn[:50].mean()), rel=0.1)
+
+
+def test_operations_of_a_token_are_those_of_its_matrix_products() -> None:
+    base = next(of for of in _encoders.ARCHITECTURES if of.hidden == 768)
+    # Twelve layers of 7.08 million weights, twice each, and attention over the text.
+    assert base.flops_per_token(0) == 12 * 2 * 12 * 768**2
+    assert base.flops_per_token(100) - base.flops_per_token(0) == 12 * 4 * 100 * 768

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +13,30 @@ from store.errors import InvalidInput
 
 Vectors = NDArray[np.float32]
 Identity = Mapping[str, str | int | float | bool]
-T = TypeVar("T")
+Advance = Callable[[int, int], None]
+"""Is told how many texts, and tokens of them, have been encoded; negative where they must be encoded again."""
 
 _QUOTED = 40
 """Characters of a text that an error message quotes."""
 
 
+def unwatched(texts: int, tokens: int) -> None:
+    """Where nobody watches."""
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of installed packages by name."""
+    return {name: importlib.metadata.version(name) for name in packages}
+
+
 class Encoder(Protocol):
-    """Turns texts into vectors; whatever had to be fitted was fitted before."""
+    """Turns texts into vectors; whatever had to be fitted was fitted before.
+
+    ``batch_tokens`` is how many tokens a batch holds at most, padding counted; an encoder halves it where memory does
+    not suffice. It is 0 where texts go through one by one.
+    """
+
+    batch_tokens: int
 
     @property
     def dimension(self) -> int:
@@ -30,6 +45,10 @@ class Encoder(Protocol):
     @property
     def identity(self) -> Identity:
         """What the encoder is (name, revision, digests, pooling …): meaning only, never a path, host or time."""
+
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        """What else rounding depends on (versions, processor): for this machine alone, never for an artifact."""
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors of queries, shape (texts, dimension), float32; `InvalidInput` where a vector is unusable."""
@@ -80,36 +99,6 @@ def unit_length(vectors: Vectors) -> Vectors:
     """Rows divided by their Euclidean norms, which are summed in float64; no row may be all zeros."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return np.asarray(vectors / norms[:, None], dtype=np.float32)
-
-
-def progress(items: Iterable[T], amounts: Iterable[int], total: int, what: str) -> Iterator[T]:
-    """Pass ``items`` on; a bar on a terminal, else a line on the error stream about every ten seconds.
-
-    ``amounts`` gives the units that each item stands for, ``total`` their sum.
-    """
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        with tqdm(total=total, desc=what, unit="texts", leave=False) as bar:
-            for item, amount in zip(items, amounts, strict=True):
-                yield item
-                bar.update(amount)
-        return
-    start = last = time.monotonic()
-    done = 0
-    for item, amount in zip(items, amounts, strict=True):
-        yield item
-        done += amount
-        now = time.monotonic()
-        if now - last >= 10 and done < total:
-            rate = done / (now - start)
-            left = (total - done) / rate
-            print(
-                f"  {what}: {done}/{total} texts, {rate:.1f}/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-            last = now
 
 
 def _named(what: str, row: int, names: Sequence[str]) -> str:

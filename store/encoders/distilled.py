@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store import digest
-from store.encoders.base import Identity, Vectors, check_dimension, check_vectors, unit_length
+from store.encoders.base import (
+    Advance,
+    Identity,
+    Vectors,
+    check_dimension,
+    check_vectors,
+    unit_length,
+    unwatched,
+    versions,
+)
 from store.encoders.sentence import quiet_loading
 from store.encoders.spec import Distilled
 from store.errors import UnavailableResource
@@ -73,10 +82,12 @@ class DistilledEncoder:
         state: Mapping[str, NDArray[np.float32]],
         tokenizer: str,
         teacher_digests: Mapping[str, str],
+        advance: Advance = unwatched,
     ) -> None:
         from tokenizers import Tokenizer
 
-        self._spec, self._label = spec, label
+        self._spec, self._label, self._advance = spec, label, advance
+        self.batch_tokens = 0
         self._table = state["table"].astype(np.float64)
         check_dimension(self._table.shape[1], spec.dimension, label)
         self._tokenizer = Tokenizer.from_str(tokenizer)
@@ -99,6 +110,10 @@ class DistilledEncoder:
     def dimension(self) -> int:
         return self._spec.dimension
 
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        return versions("numpy", "scipy", "tokenizers")
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self._encode(texts, "query")
 
@@ -118,4 +133,5 @@ class DistilledEncoder:
         # A text without a token has the sum zero, which the check below refuses.
         vectors = (sums / np.maximum(lengths, 1)[:, None]).astype(np.float32)
         check_vectors(vectors, what, label=self._label, dimension=self.dimension, names=texts)
+        self._advance(len(texts), len(tokens))
         return unit_length(vectors) if self._spec.normalize else vectors

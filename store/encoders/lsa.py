@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store import digest
-from store.encoders.base import Identity, Vectors, check_vectors, unit_length
+from store.encoders.base import (
+    Advance,
+    Identity,
+    Vectors,
+    check_vectors,
+    unit_length,
+    unwatched,
+    versions,
+)
 from store.encoders.spec import Lsa
 from store.errors import InvalidInput
 
@@ -73,8 +81,17 @@ class LsaEncoder:
     ranks documents by how typical they are, instead of a zero vector.
     """
 
-    def __init__(self, spec: Lsa, label: str, state: State, vocabulary: str, corpus_digest: str) -> None:
-        self._spec, self._label = spec, label
+    def __init__(
+        self,
+        spec: Lsa,
+        label: str,
+        state: State,
+        vocabulary: str,
+        corpus_digest: str,
+        advance: Advance = unwatched,
+    ) -> None:
+        self._spec, self._label, self._advance = spec, label, advance
+        self.batch_tokens = 0
         self._components = state["components"].T.astype(np.float64)
         self._mean_direction = state["mean_direction"]
         self._vectorizer = _vectorizer(spec, json.loads(vocabulary))
@@ -91,6 +108,10 @@ class LsaEncoder:
     def dimension(self) -> int:
         return self._spec.dimension
 
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        return versions("numpy", "scipy", "scikit-learn")
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self._encode(texts, "query")
 
@@ -103,6 +124,8 @@ class LsaEncoder:
         vectors = projected.astype(np.float32)
         vectors[unknown] = self._mean_direction
         check_vectors(vectors, what, label=self._label, dimension=self.dimension, names=texts)
+        # Terms are words here, so there are no tokens to count.
+        self._advance(len(texts), 0)
         return unit_length(vectors) if self._spec.normalize else vectors
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from store.encoders.base import Encoder
+from store.encoders.base import Advance, Encoder, unwatched
+from store.encoders.device import CPU, Device
 from store.encoders.distilled import DistilledEncoder, distil
 from store.encoders.lsa import LsaEncoder, fit
 from store.encoders.sentence import SentenceEncoder, digests, model_folder
@@ -32,13 +33,22 @@ _ARRAYS, _TEXT, _LISTING = "arrays.safetensors", "text.json", "files.json"
 
 
 def prepared_encoder(
-    spec: EncoderSpec, *, label: str, documents: Documents, corpus_digest: str, cache: Path, batch_size: int
+    spec: EncoderSpec,
+    *,
+    label: str,
+    documents: Documents,
+    corpus_digest: str,
+    cache: Path,
+    batch_size: int,
+    device: Device = CPU,
+    advance: Advance = unwatched,
 ) -> Encoder:
     """The encoder that ``spec`` describes, fitted if it has to be.
 
     ``label`` names the model in messages. ``documents`` (or a function that reads them) and ``corpus_digest`` are
     those of the cell; only models fitted on documents look at them. ``cache`` is a private folder.
-    ``batch_size`` texts of full length go through a transformer at once.
+    ``batch_size`` texts of full length go through a transformer at once, on ``device``; everything else is computed on
+    the CPU. ``advance`` is told what has been encoded.
     """
     if isinstance(spec, Lsa):
 
@@ -46,14 +56,14 @@ def prepared_encoder(
             return fit(spec, label, documents() if callable(documents) else documents)
 
         state, text = _kept(_place(cache, spec, corpus_digest), fitted)
-        return LsaEncoder(spec, label, state, text, corpus_digest)
+        return LsaEncoder(spec, label, state, text, corpus_digest, advance)
     if isinstance(spec, Distilled):
         teacher = model_folder(spec.teacher, f"{label}.teacher")
         known = digests(teacher)
         place = _place(cache, spec, *known.values())
         state, text = _kept(place, lambda: distil(spec, label, teacher))
-        return DistilledEncoder(spec, label, state, text, known)
-    return SentenceEncoder(spec, label, batch_size)
+        return DistilledEncoder(spec, label, state, text, known, advance)
+    return SentenceEncoder(spec, label, batch_size, device, advance)
 
 
 def _place(cache: Path, spec: Distilled | Lsa, *made_from: str) -> Path:

@@ -1,35 +1,47 @@
-"""Sentence-transformers models: where the weights are found, and encoding by their own modules on the CPU."""
+"""Sentence-transformers models: where the weights are found, and encoding by their own modules."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from store.encoders.base import Identity, Vectors, check_dimension, check_vectors, progress, unit_length
+from store.encoders.base import (
+    Advance,
+    Identity,
+    Vectors,
+    check_dimension,
+    check_vectors,
+    unit_length,
+    unwatched,
+    versions,
+)
+from store.encoders.device import CPU, Device
 from store.encoders.spec import SentenceTransformer
+from store.encoders.tokens import Features, Tokens, padded_tokens, plan_batches, without_padding
 from store.errors import InvalidInput, UnavailableResource
 from store.hub import snapshot
 
 if TYPE_CHECKING:
     import sentence_transformers
+    import torch
 
 # What a model needs: never pickles, never the same weights again for another runtime.
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _NOT_DOWNLOADED = ["onnx/*", "openvino/*"]
 _OWN_MODULES = "sentence_transformers."
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
-_COUNTED_AT_ONCE = 1024
-"""Texts whose tokens are held at a time while they are counted."""
+_TOKENIZED_AT_ONCE = 1024
+"""Texts that are padded to one length while they are tokenized."""
 
 
 def model_folder(spec: SentenceTransformer, label: str) -> Path:
@@ -92,19 +104,26 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 class SentenceEncoder:
-    """A sentence-transformers model in float32 on the CPU.
+    """A sentence-transformers model on one device: float32 on the CPU, half precision by autocast on CUDA.
 
-    Texts are batched by length, at most ``batch_size`` × ``max_tokens`` tokens with padding to a batch, and every
-    batch is computed by one thread: for given texts the vectors are the same bytes for any number of threads.
-    Another selection of texts makes other batches, which changes a vector by rounding alone.
+    Texts are batched by length, at most ``batch_tokens`` tokens with padding to a batch: at first ``batch_size`` ×
+    ``max_tokens``, halved where the device's memory does not hold it. On the CPU every batch is computed by one
+    thread: for given texts the vectors are the same bytes for any number of threads. Another selection of texts makes
+    other batches, which changes a vector by rounding alone.
     """
 
-    def __init__(self, spec: SentenceTransformer, label: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        spec: SentenceTransformer,
+        label: str,
+        batch_size: int,
+        device: Device = CPU,
+        advance: Advance = unwatched,
+    ) -> None:
         folder = model_folder(spec, label)
-        self._spec, self._label = spec, label
-        self._model = _load(folder, spec, label)
-        self._budget = batch_size * spec.max_tokens
-        self._tokenizing = Lock()
+        self._spec, self._label, self._device, self._advance = spec, label, device, advance
+        self._model = _load(folder, spec, label, device)
+        self.batch_tokens = batch_size * spec.max_tokens
         self.identity: Identity = {
             "source": spec.source,
             "name": spec.public_name,
@@ -116,75 +135,134 @@ class SentenceEncoder:
             "query_prefix": spec.query_prefix,
             "document_prefix": spec.document_prefix,
             "normalize": spec.normalize,
+            "device": device.kind,
+            "precision": device.precision,
         }
 
     @property
     def dimension(self) -> int:
         return self._spec.dimension
 
+    @property
+    def conditions(self) -> Mapping[str, str]:
+        return {
+            **self._device.conditions(),
+            **versions("sentence-transformers", "tokenizers", "torch", "transformers"),
+        }
+
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self._spec.query_prefix, "query", "queries")
+        return self._encode(texts, self._spec.query_prefix, "query")
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self._spec.document_prefix, "document", "documents")
+        return self._encode(texts, self._spec.document_prefix, "document")
 
-    def _encode(self, texts: Sequence[str], prefix: str, one: str, many: str) -> Vectors:
-        plan = plan_batches(self._count_tokens(texts, prefix), self._budget)
-        vectors = np.empty((len(texts), self.dimension), np.float32)
-        batches = ([texts[row] for row in rows] for rows in plan)
-        watched = progress(plan, map(len, plan), len(texts), f"{self._label}: {many}")
-        for rows, encoded in zip(watched, self._forward_all(batches, prefix), strict=True):
-            check_dimension(encoded.shape[1], self.dimension, self._label)
-            vectors[rows] = encoded
+    def _encode(self, texts: Sequence[str], prefix: str, one: str) -> Vectors:
+        tokens = self._tokenize(texts, prefix)
+        counts = tokens.counts
+        vectors = None
+        # All of the texts are encoded by one plan, so their vectors follow from the plan that is recorded.
+        while vectors is None:
+            plan = plan_batches(counts, self.batch_tokens)
+            vectors = self._encode_batches(tokens, plan)
+            if vectors is None:
+                self._halve(counts, plan)
         check_vectors(vectors, one, label=self._label, dimension=self.dimension, names=texts)
         return unit_length(vectors) if self._spec.normalize else vectors
 
-    def _tokenize(self, texts: Sequence[str], prefix: str) -> dict[str, Any]:
-        # Tokenizers keep their padding in themselves, so they are not for several threads at once.
-        with self._tokenizing:
-            return self._model.preprocess(list(texts), prompt=prefix or None)
-
-    def _count_tokens(self, texts: Sequence[str], prefix: str) -> NDArray[np.int64]:
-        counts = [
-            self._tokenize(texts[start : start + _COUNTED_AT_ONCE], prefix)["attention_mask"]
-            .sum(dim=1)
-            .numpy()
-            for start in range(0, len(texts), _COUNTED_AT_ONCE)
-        ]
-        return np.concatenate([*counts, np.empty(0, np.int64)])
-
-    def _forward(self, texts: list[str], prefix: str) -> Vectors:
+    def _encode_batches(self, tokens: Tokens, plan: Sequence[NDArray[np.int64]]) -> Vectors | None:
+        """Vectors of all texts; None where a batch is more than the device's memory holds."""
         import torch
 
-        with torch.inference_mode():
-            encoded = self._model(self._tokenize(texts, prefix))["sentence_embedding"]
-            return np.asarray(encoded, dtype=np.float32)
+        tokenizer: Any = self._model[0].tokenizer
+        padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
 
-    def _forward_all(self, batches: Iterable[list[str]], prefix: str) -> Iterator[Vectors]:
-        """The batches' vectors in order, computed by as many one-threaded workers as torch has threads."""
-        import torch
+        def forward(rows: NDArray[np.int64]) -> torch.Tensor:
+            return self._forward(tokens.batch(rows, padding, tokenizer.padding_side))
 
-        workers = torch.get_num_threads()
-        pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
+        compute = _side_by_side if self._device.kind == "cpu" else _in_turn
+        vectors = np.empty((len(tokens.rows), self.dimension), np.float32)
+        done = seen = 0
         try:
-            yield from pool.map(lambda texts: self._forward(texts, prefix), batches)
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(workers)
+            for rows, encoded in zip(plan, compute(forward, plan), strict=True):
+                check_dimension(encoded.shape[1], self.dimension, self._label)
+                vectors[rows] = encoded
+                amount = sum(len(tokens.rows[row]["attention_mask"]) for row in rows)
+                done, seen = done + len(rows), seen + amount
+                self._advance(len(rows), amount)
+        except torch.OutOfMemoryError:
+            self._advance(-done, -seen)
+            return None
+        return vectors
+
+    def _halve(self, counts: NDArray[np.int64], plan: Sequence[NDArray[np.int64]]) -> None:
+        """Set `batch_tokens` to half of the largest batch, after one did not fit."""
+        import torch
+
+        if all(len(rows) == 1 for rows in plan):
+            raise UnavailableResource(
+                f"models.{self._label}: memory does not hold a single text of {counts.max()} tokens; "
+                "free some, or set compute.device to cpu"
+            )
+        largest = int(padded_tokens(counts, plan).max())
+        self.batch_tokens = largest // 2
+        if self._device.kind == "cuda":
+            torch.cuda.empty_cache()
+        print(
+            f"  {self._label}: out of memory with {largest} tokens a batch; goes on with {self.batch_tokens}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def _tokenize(self, texts: Sequence[str], prefix: str) -> Tokens:
+        parts = [
+            without_padding(
+                self._model.preprocess(list(texts[start : start + _TOKENIZED_AT_ONCE]), prompt=prefix or None)
+            )
+            for start in range(0, len(texts), _TOKENIZED_AT_ONCE)
+        ]
+        rows = [row for part in parts for row in part.rows]
+        return Tokens(rows, parts[0].settings if parts else {})
+
+    def _forward(self, features: Features) -> torch.Tensor:
+        """Vectors of a batch, float32, where they were computed."""
+        import torch
+
+        on_device = {
+            name: value.to(self._device.kind, non_blocking=True) if torch.is_tensor(value) else value
+            for name, value in features.items()
+        }
+        with torch.inference_mode(), self._device.autocast():
+            encoded: torch.Tensor = self._model(on_device)["sentence_embedding"]
+            return encoded.float()
 
 
-def plan_batches(counts: NDArray[np.int64], budget: int) -> list[NDArray[np.int64]]:
-    """Rows of each batch, longest texts first, ties by row; a batch holds at most ``budget`` tokens with padding.
+Rows = NDArray[np.int64]
 
-    A text longer than the budget is a batch of its own.
-    """
-    order = np.argsort(-counts, kind="stable")
-    plan, start = [], 0
-    while start < len(order):
-        size = max(1, budget // max(1, int(counts[order[start]])))
-        plan.append(order[start : start + size])
-        start += size
-    return plan
+
+def _side_by_side(forward: Callable[[Rows], torch.Tensor], plan: Sequence[Rows]) -> Iterator[Vectors]:
+    """The batches' vectors in order, computed by as many one-threaded workers as torch has threads."""
+    import torch
+
+    workers = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
+    try:
+        for encoded in pool.map(forward, plan):
+            yield encoded.numpy()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(workers)
+
+
+def _in_turn(forward: Callable[[Rows], torch.Tensor], plan: Sequence[Rows]) -> Iterator[Vectors]:
+    """The batches' vectors in order; each batch is on its way to the device before the last one is waited for."""
+    before = None
+    for rows in plan:
+        launched = forward(rows)
+        if before is not None:
+            yield before.cpu().numpy()
+        before = launched
+    if before is not None:
+        yield before.cpu().numpy()
 
 
 @contextmanager
@@ -203,14 +281,16 @@ def quiet_loading() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _load(folder: Path, spec: SentenceTransformer, label: str) -> sentence_transformers.SentenceTransformer:
+def _load(
+    folder: Path, spec: SentenceTransformer, label: str, device: Device
+) -> sentence_transformers.SentenceTransformer:
     from sentence_transformers import SentenceTransformer as Model
 
     try:
         with quiet_loading():
             model = Model(
                 str(folder),
-                device="cpu",
+                device=device.kind,
                 trust_remote_code=False,
                 local_files_only=True,
                 # A checkpoint saved in half precision would otherwise be computed in it.

@@ -41,7 +41,7 @@ def test_starting_imports_nothing_heavy() -> None:
 def test_help_names_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for name in ("study", "ls", "show", "verify", "diff", "publish", "gc"):
+    for name in ("study", "ls", "show", "verify", "diff", "publish", "gc", "budget"):
         assert f" {name} " in done.stdout
 
 

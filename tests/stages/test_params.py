@@ -27,6 +27,18 @@ def group(**settings: Any) -> Change:
 
 CASES: list[tuple[Change, str]] = [
     (
+        lambda content: content["compute"].update(device="tpu"),
+        "compute.device: Input should be 'auto', 'cpu' or 'cuda'; got 'tpu'",
+    ),
+    (
+        lambda content: content["budget"]["experiments"]["E1"].update(stages=["embd"]),
+        "budget.experiments.E1.stages: 'embd' is not a stage; choose among corpus, embed",
+    ),
+    (
+        lambda content: content["budget"]["caps"].update(core=-1),
+        "budget.caps.core: Input should be greater than or equal to 0; got -1",
+    ),
+    (
         lambda c: c["study"]["models"].append("nope"),
         r"study\.models\.2: 'nope' is not one of models: lsa-32, lsa-64",
     ),

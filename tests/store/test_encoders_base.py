@@ -1,4 +1,4 @@
-"""The checks that every encoder's vectors pass, and the progress of long loops."""
+"""The checks that every encoder's vectors pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from store.encoders import base
-from store.encoders.base import check_vectors, progress, unit_length
+from store.encoders.base import check_vectors, unit_length
 from store.errors import InvalidInput
 
 
@@ -54,14 +54,3 @@ def test_unit_length() -> None:
     long = np.array([[3, 4], [3e30, 4e30]], np.float32)
     np.testing.assert_allclose(unit_length(long), [[0.6, 0.8], [0.6, 0.8]], rtol=1e-7)
     assert unit_length(long).dtype == np.float32
-
-
-def test_progress_passes_items_on_and_prints_every_ten_seconds(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([0.0, 4.0, 11.0, 12.0, 25.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    assert list(progress("abcd", [2, 3, 5, 10], 20, "m: documents")) == list("abcd")
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == "  m: documents: 5/20 texts, 0.5/s, 33 s left\n"

@@ -19,9 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from store.encoders.base import Vectors
-from store.encoders.sentence import SentenceEncoder, model_folder, plan_batches
+from store.encoders.device import CPU, Device, choose_device
+from store.encoders.sentence import SentenceEncoder, _in_turn, _side_by_side, model_folder
 from store.encoders.spec import SentenceTransformer
+from store.encoders.tokens import Features, padded_tokens, plan_batches
 from store.errors import InvalidInput, UnavailableResource
 from tests.store.tiny_models import DIMENSION, POSITIONS, WORDS, save_tiny_bert, tiny_spec
 
@@ -136,9 +137,9 @@ def test_every_batch_is_computed_by_one_thread(folder: Path, monkeypatch: pytest
     seen = []
     forward = SentenceEncoder._forward
 
-    def watched(self: SentenceEncoder, batch: list[str], prefix: str) -> Vectors:
+    def watched(self: SentenceEncoder, features: Features) -> torch.Tensor:
         seen.append(torch.get_num_threads())
-        return forward(self, batch, prefix)
+        return forward(self, features)
 
     monkeypatch.setattr(SentenceEncoder, "_forward", watched)
     encoder(folder).encode_documents(texts())
@@ -154,6 +155,155 @@ def test_batches_hold_every_row_once_and_at_most_the_budget(lengths: list[int], 
     assert rows == sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
     for batch in plan:
         assert len(batch) == 1 or len(batch) * counts[batch].max() <= budget
+
+
+def test_tokens_of_a_batch_are_those_that_the_library_pads(folder: Path) -> None:
+    ours, given_texts = encoder(folder), texts()
+    tokens = ours._tokenize(given_texts, "query: ")
+    rows = np.array([30, 2, 17])
+    expected = ours._model.preprocess([given_texts[row] for row in rows], prompt="query: ")
+    found = tokens.batch(rows, {"input_ids": 0, "token_type_ids": 0}, "right")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if torch.is_tensor(value):
+            assert found[name].dtype == value.dtype
+            assert torch.equal(found[name], value), name
+        else:
+            assert found[name] == value
+    left = tokens.batch(rows, {"input_ids": 7}, "left")
+    assert left["attention_mask"][:, -1].tolist() == [1, 1, 1]
+    width = left["input_ids"].shape[1]
+    short = int(np.argmin(tokens.counts[rows]))
+    pad = width - int(tokens.counts[rows[short]])
+    assert pad > 0
+    assert left["input_ids"][short, :pad].tolist() == [7] * pad
+    assert left["attention_mask"][short, :pad].tolist() == [0] * pad
+
+
+def test_both_ways_of_going_through_batches_keep_their_order() -> None:
+    plan = [np.array([row]) for row in range(7)]
+    for compute in (_side_by_side, _in_turn):
+        found = [vectors.item() for vectors in compute(lambda rows: torch.from_numpy(rows).float() * 2, plan)]
+        assert found == [0, 2, 4, 6, 8, 10, 12]
+        assert list(compute(lambda rows: torch.zeros(1), [])) == []
+
+
+class Memory:
+    """A device whose memory holds a number of tokens a batch: the model's own forward, which refuses more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tokens: int) -> None:
+        from transformers import BertModel
+
+        self.refused: list[int] = []
+        self.seen: list[int] = []
+        real = BertModel.forward
+
+        def forward(model: BertModel, input_ids: torch.Tensor, **settings: object) -> object:
+            self.seen.append(input_ids.numel())
+            if input_ids.numel() > tokens:
+                self.refused.append(input_ids.numel())
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return real(model, input_ids=input_ids, **settings)
+
+        monkeypatch.setattr(BertModel, "forward", forward)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roomy = encoder(folder, batch_size=4)
+    counted: list[tuple[int, int]] = []
+    tight = SentenceEncoder(tiny_spec(folder), "tiny", 4, CPU, lambda *told: counted.append(told))
+    counts = tight._tokenize(texts(), "passage: ").counts
+    largest = int(padded_tokens(counts, plan_batches(counts, 128)).max())
+    assert roomy.batch_tokens == tight.batch_tokens == 128
+    expected = roomy.encode_documents(texts())
+    memory = Memory(monkeypatch, 70)
+    found = tight.encode_documents(texts())
+    assert memory.refused
+    assert tight.batch_tokens == largest // 2 <= 70
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert capsys.readouterr().err == (
+        f"  tiny: out of memory with {largest} tokens a batch; goes on with {largest // 2}\n"
+    )
+    # What was encoded twice counts once.
+    assert np.sum(counted, axis=0).tolist() == [len(texts()), int(counts.sum())]
+    # The vectors are those of the plan that was arrived at, and the next texts start with it.
+    planned = encoder(folder, batch_size=4)
+    planned.batch_tokens = tight.batch_tokens
+    assert planned.encode_documents(texts()).tobytes() == found.tobytes()
+    memory.refused.clear()
+    tight.encode_queries(texts())
+    assert memory.refused == []
+    assert max(memory.seen[-5:]) <= tight.batch_tokens
+
+
+def test_a_text_that_memory_does_not_hold_is_refused_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Memory(monkeypatch, 5)
+    message = (
+        r"^models\.tiny: memory does not hold a single text of \d+ tokens; "
+        r"free some, or set compute\.device to cpu$"
+    )
+    with pytest.raises(UnavailableResource, match=message):
+        encoder(folder).encode_documents(texts())
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        Device("cpu", "bfloat16"),
+        Device("cpu", "float16"),
+        pytest.param(Device("cuda", "float16"), marks=needs_cuda),
+    ],
+    ids=str,
+)
+def test_half_precision_rounds_products_and_gives_float32(folder: Path, device: Device) -> None:
+    ours = SentenceEncoder(tiny_spec(folder), "tiny", 2, device)
+    found, exact = ours.encode_documents(texts()), encoder(folder).encode_documents(texts())
+    assert found.dtype == np.float32
+    # Eight bits of a number are kept, or eleven; the tiny model's weights are large.
+    assert 0 < abs(found - exact).max() < (0.06 if device.precision == "bfloat16" else 0.01)
+    assert ours.identity["device"] == device.kind
+    assert ours.identity["precision"] == device.precision
+    assert ours.encode_documents(texts()).tobytes() == found.tobytes()
+
+
+def test_the_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_device("cpu") == Device("cpu", "float32")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert choose_device("auto") == choose_device("cuda") == Device("cuda", "float16")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == CPU
+
+
+@pytest.mark.parametrize(
+    ("built_for", "why"),
+    [(None, "this build of torch has no CUDA"), ("13.0", "torch finds no CUDA device here")],
+)
+def test_cuda_asked_for_and_absent_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, built_for: str | None, why: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.version.cuda", built_for)
+    message = (
+        rf"^compute\.device: cuda is asked for, but {why}; set it to auto or cpu, or run where there is one$"
+    )
+    with pytest.raises(UnavailableResource, match=message):
+        choose_device("cuda")
+
+
+def test_conditions_say_what_rounding_depends_on(folder: Path) -> None:
+    ours = encoder(folder)
+    assert ours.conditions.keys() == {
+        "processor", "sentence-transformers", "tokenizers", "torch", "transformers"
+    }  # fmt: skip
+    assert ours.conditions["torch"] == torch.__version__
+    assert ours.conditions.items().isdisjoint(ours.identity.items())
 
 
 def test_a_half_precision_checkpoint_is_computed_in_float32(tmp_path: Path) -> None:

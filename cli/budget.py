@@ -1,0 +1,71 @@
+"""`lake budget`: what the study took, beside the plan and the caps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import Json
+
+FILE = "budget.json"
+
+
+def command(
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the summary to report/budget.json as well.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the hours of every experiment from this machine's ledger, what was planned, and how far the caps are."""
+    import json
+
+    from analysis.budget import summary
+    from cli.output import print_json, print_table
+    from stages import params
+    from store.commit import write_file
+    from store.layout import REPORT, Layout
+    from store.ledger import read_ledger
+
+    layout = Layout(Path.cwd())
+    found = summary(params.load(layout.root).budget, read_ledger(layout))
+    if write:
+        content = json.dumps(found, indent=2) + "\n"
+        write_file(layout, layout.root / REPORT / FILE, content.encode())
+    if as_json:
+        print_json(found)
+        return
+    rows = [{"experiment": name, **_row(figures)} for name, figures in found["experiments"].items()]
+    columns = ["experiment", "stages", "runs", "GPU-h", "planned", "CPU-h", "planned CPU-h", "wall h", "peak"]
+    print_table("hours of this machine's ledger", rows, [*columns, "GPU peak", "devices"])
+    caps = [
+        {"cap": group, "GPU-h": f"{of['gpu_hours']:g}", "of": f"{of['cap']:g}"}
+        for group, of in found["caps"].items()
+    ]
+    print_table("\ncaps", caps, ["cap", "GPU-h", "of"])
+    if write:
+        print(f"\nwrote {REPORT}/{FILE}")
+
+
+def _row(figures: dict[str, Any]) -> dict[str, str]:
+    from cli.output import size_text
+
+    runs = figures["runs"]
+    counted = [f"{count} {outcome}" for outcome, count in runs.items() if count and outcome != "finished"]
+    return {
+        "stages": " ".join(figures["stages"]),
+        "runs": f"{sum(runs.values())}" + (f" ({', '.join(counted)})" if counted else ""),
+        "GPU-h": f"{figures['gpu_hours']:g}",
+        "planned": _span(figures["gpu_hours_planned"]),
+        "CPU-h": f"{figures['cpu_hours']:g}",
+        "planned CPU-h": _span(figures["cpu_hours_planned"]),
+        "wall h": f"{figures['wall_hours']:g}",
+        "peak": size_text(figures["peak_bytes"]) if figures["peak_bytes"] else "",
+        "GPU peak": size_text(figures["gpu_peak_bytes"]) if figures["gpu_peak_bytes"] else "",
+        "devices": ", ".join(figures["devices"]),
+    }
+
+
+def _span(hours: tuple[float, float] | None) -> str:
+    return "" if hours is None else f"{hours[0]:g}–{hours[1]:g}"
