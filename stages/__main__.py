@@ -62,6 +62,7 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
+        compute=parsed.compute,
     )
     if chosen.check:
         run.check_inputs()

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from stages.compute import Compute
 from stages.stage import Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
@@ -64,6 +65,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     study: Study
+    compute: Compute
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
 

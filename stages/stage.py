@@ -89,7 +89,7 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them.
+    need them; ``compute`` is the section that says where to compute, a `stages.compute.Compute`.
     """
 
     stage: Stage
@@ -100,6 +100,7 @@ class Run(Generic[P]):
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()
+    compute: Any = None
 
     @property
     def model(self) -> str:
