@@ -102,7 +102,9 @@ class Cluster:
                 while not self._free.acquire(blocking=not waiting):
                     yield self._next(waiting)
                 with self._explained():
-                    waiting.append(self._client.submit(_perform, self._identity, _packed(work, job), pure=False))
+                    waiting.append(
+                        self._client.submit(_perform, self._identity, _packed(work, job), pure=False)
+                    )
             while waiting:
                 yield self._next(waiting)
         finally:
@@ -193,7 +195,7 @@ def _local_client() -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
