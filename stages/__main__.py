@@ -59,10 +59,10 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         study=parsed.study,
         layout=Layout(root),
         keys=keys,
+        compute=parsed.compute,
         model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
-        compute=parsed.compute,
     )
     if chosen.check:
         run.check_inputs()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import field_validator
-
-from stages.stage import Section
+from pydantic import BaseModel, ConfigDict, field_validator
 
 THREADS = "threads"
 PROCESSES = "processes"
@@ -17,8 +15,10 @@ PROCESSES = "processes"
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
 
 
-class Compute(Section):
+class Compute(BaseModel):
     """``scheduler``: ``threads`` of this process, ``processes`` of this machine, or the address of a Dask scheduler."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     scheduler: str
 

@@ -1,5 +1,6 @@
 """E1: embeddings of a cell, L2-normalised, stored in float16; what storing them so costs is recorded."""
 
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -8,8 +9,10 @@ from pydantic import Field as Constraint
 from pydantic import model_validator
 
 from analysis.storage import Sample, sample, storage_cost
+from stages.engine import open_engine
 from stages.growth import code_digest, earlier
 from stages.judged import read_judgements
+from stages.slabs import Slabs, encode_slab, identity_of
 from stages.stage import CELL, Run, Section, Stage
 from store import digest
 from store.artifacts.embeddings import EMBEDDINGS
@@ -72,7 +75,7 @@ def run(run: Run[Params]) -> None:
         return encoder.encode_documents(next(iter_texts(documents, slab.rows, slab.first)))
 
     before = earlier(run, EMBEDDINGS)
-    with run.commit(EMBEDDINGS) as leaf:
+    with open_engine(run.compute) as engine, run.commit(EMBEDDINGS) as leaf:
         queries = encoder.encode_queries(read_texts(folder / QUERIES_FILE))
         leaf.write("queries", queries.astype(np.float16))
         measured = sample(queries, judgements.read("self_row"), read_judgements(judgements), slabs[0].rows)
@@ -88,7 +91,25 @@ def run(run: Run[Params]) -> None:
             vectors = first if slab is slabs[0] and first is not None else encode(slab)
             return vectors.astype(np.float16)
 
-        made = grow(leaf, before, "documents", (n, encoder.dimension), recipe, slabs, stored)
+        elsewhere = Slabs(
+            run.layout.root,
+            run.model_spec,
+            run.model,
+            run.dataset,
+            judgements.attributes["corpus_digest"],
+            run.params.batch_size,
+            identity_of(encoder),
+        )
+        made = grow(
+            leaf,
+            before,
+            "documents",
+            (n, encoder.dimension),
+            recipe,
+            slabs,
+            partial(encode_slab, elsewhere) if engine.cuts else stored,
+            in_order=engine.in_order,
+        )
         leaf.made_from["storage"] = [origin]
         leaf.describe(
             **run.keys,

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from stages.compute import Compute
 from store.commit import LeafWriter, commit_leaf
 from store.layout import Layout
 from store.leaf import Leaf, open_leaf
@@ -89,7 +90,7 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them; ``compute`` is the section that says where to compute, a `stages.compute.Compute`.
+    need them; ``compute`` says where to compute.
     """
 
     stage: Stage
@@ -97,10 +98,10 @@ class Run(Generic[P]):
     study: Study
     layout: Layout
     keys: Mapping[str, str]
+    compute: Compute
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()
-    compute: Any = None
 
     @property
     def model(self) -> str:

@@ -25,6 +25,7 @@ CELL = {"model": "lsa-64", "dataset": "first"}
 OPTIONS = [option for key, label in CELL.items() for option in (f"--{key}", label)]
 
 ARTIFACTS = {
+    "embed": "embeddings",
     "binarize": "binary_codes",
     "quantize": "quantized_codes",
     "extend": "extended_codes",
@@ -37,10 +38,10 @@ ARTIFACTS = {
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks() -> Iterator[None]:
-    """Seven blocks of codes, and 25 of a search, each with fewer documents than are searched for."""
+    """Seven blocks of codes, and 13 of a search, the last with fewer documents than are searched for."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("store.growth.BLOCK_ROWS", 64)
-        patch.setattr("stages.blocks.SEARCH_ROWS", 16)
+        patch.setattr("stages.blocks.SEARCH_ROWS", 32)
         yield
 
 
@@ -52,6 +53,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def change(content: dict[str, Any]) -> None:
         content["study"] = {"name": "tiny", "models": [CELL["model"]], "datasets": [CELL["dataset"]]}
         content["datasets"]["first"]["exclude_self"] = True
+        content["embed"]["slab"] = 64
         content["extend"]["codecs"] = {
             "float8": {"codec": "float8"},
             "sign-mean": {"codec": "sign-mean"},
@@ -134,7 +136,11 @@ def test_two_workers_make_the_same_bytes(
     assert len(results) >= 7
 
 
-@pytest.mark.parametrize("stage", ARTIFACTS)
+EXTENSION = ("embed", "extend", "search-extended")
+KILLED = [pytest.param(name, marks=[pytest.mark.full] * (name in EXTENSION)) for name in ARTIFACTS]
+
+
+@pytest.mark.parametrize("stage", KILLED)
 def test_a_worker_killed_in_the_middle_changes_no_byte(
     stage: str, study: Path, elsewhere: Path, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +170,7 @@ def test_processes_of_this_machine_make_the_same_bytes(
     root = on("processes", study, tmp_path / "study")
     again(root, "exact")
     assert lake(root) == lake(study)
-    assert len(results) == 25
+    assert len(results) == 13
 
 
 def test_blocks_that_are_taken_over_are_not_sent(study: Path, elsewhere: Path, results: list[int]) -> None:

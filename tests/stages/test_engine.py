@@ -6,7 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,7 @@ def test_work_has_one_thread_in_every_library(workers: Engine) -> None:
 
 
 def test_a_killed_worker_costs_the_blocks_it_held(
-    workers: Engine, tmp_path: Path, record_property: pytest.RecordProperty
+    workers: Engine, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     jobs = [(number, tmp_path, 0.05) for number in range(24)]
     results, killed = [], 0

@@ -73,16 +73,16 @@ def test_any_cut_in_any_order_is_the_whole(data: st.DataObject) -> None:
 @pytest.mark.parametrize("kind", ["inner product", "hamming"])
 def test_parts_of_real_searches_are_byte_identical_to_the_whole(kind: str, step: int) -> None:
     random = np.random.RandomState(3)
-    documents = random.standard_normal((400, 8)).astype(np.float16)
+    documents: Any = random.standard_normal((400, 8)).astype(np.float16)
     documents[200:300] = documents[100:200]  # ties across parts
-    queries = np.concatenate([documents[150:160], random.standard_normal((6, 8)).astype(np.float16)])
+    queries: Any = np.concatenate([documents[150:160], random.standard_normal((6, 8)).astype(np.float16)])
     exclude = np.array([*range(150, 155), *range(250, 255), *[-1] * 6])
     k = 60
     if kind == "hamming":
         documents, queries = (np.packbits(v > 0, axis=1) for v in (documents, queries))
 
     def start(wanted: int, left_out: NDArray[np.int64] | None = None) -> TopK:
-        return (HammingTopK if kind == "hamming" else InnerProductTopK)(queries, wanted, left_out)  # type: ignore[operator,no-any-return]
+        return (HammingTopK if kind == "hamming" else InnerProductTopK)(queries, wanted, left_out)
 
     def found(first: int) -> Neighbours:
         block = documents[first : first + step]
