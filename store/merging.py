@@ -32,16 +32,16 @@ def merged(parts: Iterable[Neighbours], k: int, exclude: NDArray[np.int64] | Non
     Raises InvalidInput if some query has fewer than k documents.
     """
     check_k(k)
-    best: Neighbours | None = None
+    best = Neighbours(np.empty((0, 0), np.int64), np.empty((0, 0)))
     for part in parts:
         found = part if exclude is None else _without(part, exclude)
-        if best is not None:
+        if best.rows.size:
             found = _ordered(
                 np.concatenate([best.rows, found.rows], axis=1),
                 np.concatenate([best.scores, found.scores], axis=1),
             )
         best = Neighbours(found.rows[:, :k], found.scores[:, :k])
-    if best is None or best.rows.shape[1] < k or (best.rows == NO_ROW).any():
+    if best.rows.shape[1] < k or (best.rows == NO_ROW).any():
         raise_too_few(k)
     return best
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,6 @@ def check_any(queries: NDArray[Any]) -> None:
         raise InvalidInput("queries are empty: give at least one")
 
 
-def raise_too_few(k: int) -> NoReturn:
+def raise_too_few(k: int) -> None:
     """Say that some query met fewer documents than it asked for."""
     raise InvalidInput(f"k is {k} but some query has fewer documents to search: lower k or add documents")
