@@ -17,7 +17,7 @@ export TOKENIZERS_PARALLELISM := false
 # Eighty short processes a study: let Python keep their bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro core test test-full bench lint graph analysis remote lock clean
+.PHONY: help repro core test test-full bench lint scale graph analysis remote lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
@@ -40,6 +40,10 @@ bench: $(VENV)/.installed-dev ## run the benchmark suites, each to report/benchm
 	@set -e; for suite in $(filter-out _%,$(basename $(notdir $(wildcard benchmarks/*.py)))); do \
 	    echo "bench: $$suite"; $(IN_VENV) python -m benchmarks.$$suite; \
 	done
+	@$(MAKE) scale
+
+scale: $(VENV)/.installed-dev ## write the tables of docs/scale.md from what make bench measured
+	@$(IN_VENV) python -m benchmarks._scale
 
 lint: $(VENV)/.installed-dev ## check style, formatting and types
 	@$(PY) -m ruff check .

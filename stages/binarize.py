@@ -1,6 +1,7 @@
 """E2: Phase-1 codes of a cell's documents and queries, one code of the longest length per seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Constraint
 from pydantic import field_validator
 
+from stages.engine import open_engine
 from stages.growth import code_digest, earlier
 from stages.stage import CELL, Progress, Run, Section, Stage
 from store import digest
@@ -52,7 +54,7 @@ def run(run: Run[Params]) -> None:
     longest, seeds = max(run.params.bits), run.params.seeds
     recipe = digest.of_settings(code=code_digest(phase1.__name__), bits=longest, seeds=seeds)
     before = earlier(run, BINARY_CODES)
-    with run.commit(BINARY_CODES) as leaf:
+    with open_engine(run.compute) as engine, run.commit(BINARY_CODES) as leaf:
         total = len(seeds) * sum(embeddings.size(axis) for axis in ("document", "query"))
         progress = Progress(f"encode to {longest} bits", total, "vectors")
         for side, axis in (("documents", "document"), ("queries", "query")):
@@ -62,9 +64,10 @@ def run(run: Run[Params]) -> None:
                 f"phase1/{side}",
                 (len(seeds), embeddings.size(axis), longest // 8),
                 recipe,
-                array_blocks(embeddings, side),
-                _encoding(embeddings, side, longest, seeds),
+                array_blocks(embeddings, side, engine.in_order),
+                partial(_encoded, embeddings, side, longest, seeds),
                 progress.advance,
+                engine.in_order,
             )
         leaf.write("phase1/seed", np.array(seeds, np.int32))
         leaf.describe_group("phase1", bits=list(run.params.bits))
@@ -72,8 +75,8 @@ def run(run: Run[Params]) -> None:
     run.say(f"{len(seeds)} codes of {longest} bits a vector")
 
 
-def _encoding(
-    embeddings: Leaf, side: str, bits: int, seeds: Sequence[int]
-) -> Callable[[Block, int], NDArray[np.uint8]]:
+def _encoded(
+    embeddings: Leaf, side: str, bits: int, seeds: Sequence[int], block: Block, index: int
+) -> NDArray[np.uint8]:
     """Codes of a block of vectors by the projection of an index."""
-    return lambda block, index: phase1.encode(embeddings.read(side, block.slice), bits, seeds[index])
+    return phase1.encode(embeddings.read(side, block.slice), bits, seeds[index])

@@ -1,5 +1,6 @@
 """E1: embeddings of a cell, L2-normalised, stored in float16; what storing them so costs is recorded."""
 
+from functools import partial
 from typing import Annotated, Self
 
 import numpy as np
@@ -8,8 +9,10 @@ from pydantic import model_validator
 
 from analysis.storage import Sample, sample, storage_cost
 from stages.encoding import Encoding
+from stages.engine import open_engine
 from stages.growth import code_digest, earlier
 from stages.judged import read_judgements
+from stages.slabs import Slabs, encode_slab, identity_of
 from stages.stage import CELL, Run, Section, Stage
 from store import digest
 from store.artifacts.embeddings import EMBEDDINGS
@@ -58,6 +61,7 @@ def run(run: Run[Params]) -> None:
     documents = folder / DOCUMENTS_FILE
     n = judgements.size("document")
     watched = EncodingProgress(run.model, n + judgements.size("query"))
+    device = CPU if run.model_spec.source != "sentence-transformers" else choose_device(run.compute.device)
     encoder = prepare.prepared_encoder(
         run.model_spec,
         label=run.model,
@@ -65,7 +69,7 @@ def run(run: Run[Params]) -> None:
         corpus_digest=judgements.attributes["corpus_digest"],
         cache=run.layout.prepared,
         batch_size=run.params.batch_size,
-        device=CPU if run.model_spec.source != "sentence-transformers" else choose_device(run.compute.device),
+        device=device,
         advance=watched.advance,
     )
     identity = dict(sorted(encoder.identity.items()))
@@ -95,7 +99,17 @@ def run(run: Run[Params]) -> None:
         advanced,
         watched.take_over,
     )
-    with watched, run.commit(EMBEDDINGS) as leaf:
+    elsewhere = Slabs(
+        run.layout.root,
+        run.model_spec,
+        run.model,
+        run.dataset,
+        judgements.attributes["corpus_digest"],
+        run.params.batch_size,
+        device,
+        identity_of(encoder),
+    )
+    with watched, open_engine(run.compute) as engine, run.commit(EMBEDDINGS) as leaf:
         queries = encoding.queries(read_texts(folder / QUERIES_FILE))
         leaf.write("queries", queries.astype(np.float16))
         measured = sample(queries, judgements.read("self_row"), read_judgements(judgements), slabs[0].rows)
@@ -113,7 +127,10 @@ def run(run: Run[Params]) -> None:
             (n, encoder.dimension),
             recipe,
             slabs,
-            lambda slab: encoding.stored(slab.first // run.params.slab),
+            encoding.stored,
+            in_order=encoding.through(engine, partial(encode_slab, elsewhere))
+            if engine.cuts
+            else engine.in_order,
         )
         leaf.made_from["storage"] = [origin]
         leaf.describe(

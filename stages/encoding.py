@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.engine import Engine
 from store import digest
 from store.encoders.base import Encoder, Vectors
-from store.growth import Block, Earlier
+from store.growth import Block, Earlier, InOrder
 from store.unfinished import Part, Unfinished
 
 BATCH_TOKENS = "batch_tokens"
@@ -46,6 +47,7 @@ class Encoding:
         self._plan: dict[int, int] = {}
         self._query_plan = 0
         self._encoded: set[int] = set()
+        self._number = {slab.first: number for number, slab in enumerate(slabs)}
 
     def queries(self, texts: Sequence[str]) -> Vectors:
         """Vectors of the queries, float32."""
@@ -59,9 +61,9 @@ class Encoding:
         self._query_plan = part.notes[BATCH_TOKENS]
         return part.values
 
-    def stored(self, number: int) -> NDArray[np.float16]:
-        """Vectors of slab ``number`` as the leaf stores them: kept ones, else encoded now."""
-        slab = self._slabs[number]
+    def stored(self, slab: Block) -> NDArray[np.float16]:
+        """Vectors of a slab as the leaf stores them: kept ones, else encoded now."""
+        number = self._number[slab.first]
         self._pass_over(number)
         part = self._kept.read(_name(number), self._slab_origin(slab))
         if part is None:
@@ -71,6 +73,32 @@ class Encoding:
         self._plan[number] = part.notes[BATCH_TOKENS]
         self._narrow(self._plan[number])
         return part.values
+
+    def through(self, engine: Engine, encode: Callable[[Block], tuple[NDArray[np.float16], int]]) -> InOrder:
+        """`stored` of slabs in order, where an engine runs ``encode`` for those that are not kept.
+
+        ``encode`` gives the vectors as they are stored and the tokens of a batch.
+        """
+
+        def in_order(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], /) -> Iterator[Any]:
+            slabs = [slab for (slab,) in jobs]
+            absent = {slab.first for slab in slabs if not self._is_kept(slab)}
+            left = sum(slab.rows for slab in slabs if slab.first in absent)
+            arriving = iter(engine.in_order(encode, [(slab,) for slab in slabs if slab.first in absent]))
+            if absent:
+                self._advanced(0, left)
+            for slab in slabs:
+                if slab.first in absent:
+                    number = self._number[slab.first]
+                    values, tokens = next(arriving)
+                    notes = {BATCH_TOKENS: tokens}
+                    self._kept.keep(_name(number), self._slab_origin(slab), values, **notes)
+                    self._encoded.add(number)
+                    left -= slab.rows
+                    self._advanced(self.encoded, left)
+                yield work(slab)
+
+        return in_order
 
     def storage(self, origin: str, measure: Callable[[Vectors], Any]) -> Any:
         """What ``measure`` makes of the float32 vectors of the first slab; kept as well."""
@@ -109,6 +137,9 @@ class Encoding:
         self._encoded.add(number)
         self._advanced(self.encoded, left - slab.rows)
         return part, vectors
+
+    def _is_kept(self, slab: Block) -> bool:
+        return self._kept.read(_name(self._number[slab.first]), self._slab_origin(slab)) is not None
 
     def _keep(self, name: str, origin: str, values: NDArray[Any]) -> Part:
         notes = {BATCH_TOKENS: self._encoder.batch_tokens}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.quality import Judgements, per_query
 from analysis.ties import expected_recall, tied_share
+from stages.engine import Engine
 from stages.stored_codes import StoredCodes
 from stages.ties import tie_counts
 from store.codecs.base import Floats
@@ -74,6 +75,7 @@ def scoring(
 class Cell:
     """What every search of a cell is asked and judged by; ``judged`` is the leaf of ``judgements``."""
 
+    engine: Engine
     queries: Floats
     judged: Leaf
     judgements: Judgements
@@ -91,7 +93,8 @@ class Cell:
                 configuration, value, np.full(shape, np.nan, np.float32), np.zeros(shape, np.bool_)
             )
         kth = found.scores.astype(np.int32)[:, np.array(ks) - 1]
-        ties = tie_counts(codes.codec.encode(codes.state, self.queries), codes.blocks, kth, self.judged)
+        queries = codes.codec.encode(codes.state, self.queries)
+        ties = tie_counts(self.engine, queries, codes.rows, kth, self.judged)
         counts = (ties["closer"], ties["tied"])
         expected = expected_recall(self.judgements, ties["judged_distance"], kth, *counts, ks)
         return Evaluated(configuration, value, expected.astype(np.float32), tied_share(*counts, ks))

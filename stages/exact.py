@@ -1,17 +1,21 @@
 """E4: exact float neighbours, the truth for Overlap@k and the upper end of every curve."""
 
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field as Constraint
 from pydantic import field_validator
 
+from stages.blocks import Rows, top_k
+from stages.engine import open_engine
 from stages.stage import CELL, Progress, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.codecs.floating import Float32Codec
 from store.configuration import Configuration, columns_of
+from store.leaf import Leaf
 from store.search import InnerProductTopK
 
 STAGE = Stage(
@@ -41,13 +45,15 @@ def run(run: Run[Params]) -> None:
     """Search every query among all documents by inner product of the stored vectors."""
     embeddings, judgements = run.open(EMBEDDINGS), run.open(JUDGEMENTS)
     progress = Progress("exact search", embeddings.size("document"), "documents")
-    search = InnerProductTopK(
-        embeddings.read("queries"), run.params.depth, judgements.read("self_row").astype(np.int64)
-    )
-    for first, block in embeddings.blocks("documents"):
-        search.update(block, first)
-        progress.advance(len(block))
-    found = search.result()
+    with open_engine(run.compute) as engine:
+        found = top_k(
+            engine,
+            partial(_search, embeddings),
+            Rows(embeddings, "documents"),
+            run.params.depth,
+            judgements.read("self_row").astype(np.int64),
+            progress.advance,
+        )
     codec = Float32Codec()
     size = codec.bytes_per_vector(embeddings.size("dimension"))
     configuration = Configuration(codec.name, codec.variant, codec.scoring, 8 * size, size)
@@ -58,3 +64,7 @@ def run(run: Run[Params]) -> None:
         leaf.write("scores", found.scores[np.newaxis])
         leaf.describe(**run.keys)
     run.say(f"{len(found.rows)} queries × {run.params.depth} neighbours")
+
+
+def _search(embeddings: Leaf, k: int) -> InnerProductTopK:
+    return InnerProductTopK(embeddings.read("queries"), k)

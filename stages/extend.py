@@ -1,12 +1,16 @@
 """Every codec beyond the core: codes of a cell's documents, with the state fitted on a seeded sample of them."""
 
+import os
 from dataclasses import fields
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, field_validator, model_validator
 from pydantic import Field as Constraint
 
+from stages.engine import Engine, open_engine
 from stages.parallel import side_by_side
 from stages.sample import draw_sample
 from stages.stage import CELL, Progress, Run, Section, Stage
@@ -18,7 +22,9 @@ from store.codecs.base import Codec, State
 from store.codecs.registry import CODECS, build
 from store.configuration import NO_SEED
 from store.errors import InvalidInput
+from store.growth import row_parts
 from store.layout import check_label
+from store.leaf import Leaf
 
 STAGE = Stage(name="extend", per=CELL, section="extend", reads=(EMBEDDINGS,), writes=(EXTENDED_CODES,))
 
@@ -92,6 +98,11 @@ class Params(Section):
 
 def run(run: Run[Params]) -> None:
     """Fit each codec on the sample, then encode every document from what was fitted alone."""
+    with open_engine(run.compute) as engine:
+        _run(run, engine)
+
+
+def _run(run: Run[Params], engine: Engine) -> None:
     embeddings = run.open(EMBEDDINGS)
     n, dimension = embeddings.size("document"), embeddings.size("dimension")
     sample = draw_sample(embeddings, run.params.fit_sample, run.params.fit_seed)
@@ -105,7 +116,7 @@ def run(run: Run[Params]) -> None:
             raise InvalidInput(f"extend.codecs.{name}: {error}") from None
 
     jobs = [(name, codec) for name, codecs in groups.items() for codec in codecs]
-    fitted = dict(zip(jobs, side_by_side(fit, jobs, "fit"), strict=True))
+    fitted = dict(zip(jobs, side_by_side(fit, jobs, "fit", os.cpu_count() or 1), strict=True))
     progress = Progress("encode", len(jobs) * n, "codes")
     with run.commit(EXTENDED_CODES) as leaf:
         for name, codecs in groups.items():
@@ -114,13 +125,18 @@ def run(run: Run[Params]) -> None:
                 leaf.write(f"{name}/{key}", np.stack([state[key] for state in states]))
             codes = leaf.create(f"{name}/documents", (len(codecs), n, codecs[0].bytes_per_vector(dimension)))
             for index, (codec, state) in enumerate(zip(codecs, states, strict=True)):
-                blocks = (codec.encode(state, block) for _, block in embeddings.blocks("documents"))
+                parts = ((part,) for part in row_parts(n))
+                blocks = engine.in_order(partial(_encoded, embeddings, codec, state), parts)
                 leaf.fill(codes, progress.watch(blocks), index)
             seeds = [getattr(codec, "seed", NO_SEED) for codec in codecs]
             leaf.write(f"{name}/seed", np.array(seeds, np.int32))
             leaf.describe_group(name, **description(run.params.codecs[name].codec, codecs[0]))
         leaf.describe(**run.keys, fit_rows=len(sample))
     run.say(f"{len(groups)} codecs, {len(jobs)} fits on {len(sample)} documents")
+
+
+def _encoded(embeddings: Leaf, codec: Codec, state: State, part: slice) -> NDArray[Any]:
+    return codec.encode(state, embeddings.read("documents", part))
 
 
 def _class(key: str) -> Any:

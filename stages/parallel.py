@@ -1,8 +1,7 @@
-"""Independent pieces of one stage side by side: as many at a time as there are cores, one thread each."""
+"""Independent pieces of one stage side by side, one thread each."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -15,8 +14,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str) -> list[R]:
-    """``work`` of every item, in the order of the items.
+def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str, at_once: int) -> list[R]:
+    """``work`` of every item, in the order of the items, so many at once.
 
     The pieces are small, so threads inside them would mostly wait for one another; and what is computed by one thread
     does not depend on how many there are.
@@ -27,7 +26,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str) -> list[
     done = []
     with (
         threadpool_limits(1),
-        ThreadPoolExecutor(os.cpu_count(), initializer=lambda: faiss.omp_set_num_threads(1)) as pool,
+        ThreadPoolExecutor(at_once, initializer=lambda: faiss.omp_set_num_threads(1)) as pool,
     ):
         for result in pool.map(work, items):
             done.append(result)

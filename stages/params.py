@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from analysis.budget import Budget
-from stages.stage import DATASET, MODEL, Compute, Section, Stage, Study
+from stages.compute import Compute
+from stages.stage import DATASET, MODEL, Section, Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput

@@ -1,12 +1,15 @@
 """E3: PQ and INT8 codes of a cell's documents, with the state that was fitted on a seeded sample of them."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
+from stages.engine import Engine, open_engine
 from stages.growth import code_digest, earlier
 from stages.parallel import side_by_side
 from stages.sample import draw_sample
@@ -46,6 +49,11 @@ class Params(Section):
 
 def run(run: Run[Params]) -> None:
     """Fit each codec on the sample, then encode every document from what was fitted alone."""
+    with open_engine(run.compute) as engine:
+        _run(run, engine)
+
+
+def _run(run: Run[Params], engine: Engine) -> None:
     embeddings = run.open(EMBEDDINGS)
     n = embeddings.size("document")
     sample = draw_sample(embeddings, run.params.fit_sample, run.params.fit_seed)
@@ -55,9 +63,10 @@ def run(run: Run[Params]) -> None:
     }
     groups["int8"] = [Int8Codec()]
     every = [codec for codecs in groups.values() for codec in codecs]
-    fitted = dict(zip(every, side_by_side(lambda codec: codec.fit(sample), every, "fit"), strict=True))
+    fits = side_by_side(lambda codec: codec.fit(sample), every, "fit", os.cpu_count() or 1)
+    fitted = dict(zip(every, fits, strict=True))
     progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
-    blocks = array_blocks(embeddings, "documents")
+    blocks = array_blocks(embeddings, "documents", engine.in_order)
     before = earlier(run, QUANTIZED_CODES)
     with run.commit(QUANTIZED_CODES) as leaf:
         for name, codecs in groups.items():
@@ -76,8 +85,9 @@ def run(run: Run[Params]) -> None:
                     states=[digest.of_arrays(state) for state in states],
                 ),
                 blocks,
-                _encoding(embeddings, codecs, states),
+                partial(_encoded, embeddings, codecs, states),
                 progress.advance,
+                engine.in_order,
             )
             leaf.write(
                 f"{name}/seed", np.array([getattr(codec, "seed", NO_SEED) for codec in codecs], np.int32)
@@ -87,8 +97,8 @@ def run(run: Run[Params]) -> None:
     run.say(f"{', '.join(groups)}, fitted on {len(sample)} documents")
 
 
-def _encoding(
-    embeddings: Leaf, codecs: Sequence[Codec], states: Sequence[State]
-) -> Callable[[Block, int], NDArray[Any]]:
+def _encoded(
+    embeddings: Leaf, codecs: Sequence[Codec], states: Sequence[State], block: Block, index: int
+) -> NDArray[Any]:
     """Codes of a block of documents by the codec of an index."""
-    return lambda block, index: codecs[index].encode(states[index], embeddings.read("documents", block.slice))
+    return codecs[index].encode(states[index], embeddings.read("documents", block.slice))

@@ -1,10 +1,12 @@
 """E5: Hamming search with every code length and seed, with what is needed to judge its ties."""
 
-from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.blocks import Rows, top_k
+from stages.engine import Engine, open_engine
 from stages.exact import Params
 from stages.parallel import side_by_side
 from stages.stage import CELL, Run, Stage
@@ -29,6 +31,11 @@ Found = tuple[Configuration, dict[str, NDArray[np.int32]]]
 
 def run(run: Run[Params]) -> None:
     """Search with every prefix of the stored codes; distances of judged pairs tell what ties do to Recall."""
+    with open_engine(run.compute) as engine:
+        _run(run, engine)
+
+
+def _run(run: Run[Params], engine: Engine) -> None:
     codes, judgements = run.open(BINARY_CODES), run.open(JUDGEMENTS)
     self_row = judgements.read("self_row").astype(np.int64)
     ks = np.array(run.params.k)
@@ -39,19 +46,13 @@ def run(run: Run[Params]) -> None:
         size = codec.bytes_per_vector(0)
         queries = codes.read("phase1/queries", (index, slice(None), slice(0, size)))
 
-        def blocks() -> Iterator[tuple[int, NDArray[np.uint8]]]:
-            for first, block in codes.blocks("phase1/documents", index):
-                yield first, block[:, :size]
-
-        top = HammingTopK(queries, run.params.depth, self_row)
-        for first, block in blocks():
-            top.update(block, first)
-        found = top.result()
+        rows = Rows(codes, "phase1/documents", (index,), size)
+        found = top_k(engine, partial(HammingTopK, queries), rows, run.params.depth, self_row)
         distances = found.scores.astype(np.int32)
         arrays = {
             "rows": found.rows.astype(np.int32),
             "distances": distances,
-            **tie_counts(queries, blocks, distances[:, ks - 1], judgements),
+            **tie_counts(engine, queries, rows, distances[:, ks - 1], judgements),
         }
         return Configuration(codec.name, codec.variant, codec.scoring, bits, size, seed=seed), arrays
 
@@ -60,7 +61,7 @@ def run(run: Run[Params]) -> None:
         for bits in codes.group_attributes("phase1")["bits"]
         for index, seed in enumerate(codes.read("phase1/seed").tolist())
     ]
-    found = side_by_side(search, settings, "Hamming search")
+    found = side_by_side(search, settings, "Hamming search", engine.at_once)
     with run.commit(BINARY_NEIGHBOURS) as leaf:
         for name, column in columns_of([configuration for configuration, _ in found]).items():
             leaf.write(name, column)

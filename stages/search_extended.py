@@ -5,6 +5,7 @@ What each search finds is evaluated at once; its quality is kept, the neighbours
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,11 +13,13 @@ from pydantic import Field as Constraint
 from pydantic import field_validator
 
 from analysis.quality import METRICS
+from stages.blocks import top_k
+from stages.engine import Engine, open_engine
 from stages.evaluation import Cell, Evaluated, Rescored, Second, scoring
 from stages.judged import read_judgements
 from stages.parallel import side_by_side
 from stages.stage import CELL, Run, Section, Stage
-from stages.stored_codes import StoredCodes, stored_codes
+from stages.stored_codes import StoredCodes, begin, stored_codes
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.extended_codes import EXTENDED_CODES
@@ -25,7 +28,7 @@ from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.asymmetric import search_asymmetric
-from store.codecs.base import Floats, TopK
+from store.codecs.base import Binary, Floats, State, TopK
 from store.codecs.binary import Phase1Codec
 from store.codecs.floating import Float32Codec
 from store.codecs.product import undertrained
@@ -105,8 +108,14 @@ class Search:
 
 def run(run: Run[Params]) -> None:
     """Search all codes of the cell; evaluate what the core has not, and rank the best anew."""
+    with open_engine(run.compute) as engine:
+        _run(run, engine)
+
+
+def _run(run: Run[Params], engine: Engine) -> None:
     embeddings, judged = run.open(EMBEDDINGS), run.open(JUDGEMENTS)
     cell = Cell(
+        engine=engine,
         queries=embeddings.read("queries"),
         judged=judged,
         judgements=read_judgements(judged),
@@ -126,12 +135,12 @@ def run(run: Run[Params]) -> None:
     reach = min(max(rescoring.oversample) * rescoring.k, available)
 
     def search(wanted: Search) -> tuple[list[Evaluated], list[Rescored]]:
+        codes = wanted.codes
         depth = max(ks[-1] if wanted.evaluated else 0, reach if wanted.rescored else 0)
-        top = _begin(wanted, cell, depth)
-        for first, block in wanted.codes.blocks():
-            top.update(block, first)
-        found = top.result()
-        evaluated = [cell.evaluate(wanted.configuration, wanted.codes, found, ks)] if wanted.evaluated else []
+        asymmetric = wanted.configuration.scoring == "asymmetric"
+        start = partial(_begin_asymmetric if asymmetric else begin, codes.codec, codes.state, embeddings)
+        found = top_k(engine, start, codes.rows, depth, cell.self_row)
+        evaluated = [cell.evaluate(wanted.configuration, codes, found, ks)] if wanted.evaluated else []
         anew = [
             quality
             for second in (seconds if wanted.rescored else [])
@@ -142,7 +151,7 @@ def run(run: Run[Params]) -> None:
         ]
         return evaluated, anew
 
-    found = side_by_side(search, searches, "further searches")
+    found = side_by_side(search, searches, "further searches", engine.at_once)
     evaluated = [quality for some, _ in found for quality in some]
     anew = [quality for _, some in found for quality in some]
     with run.commit(EXTENDED_QUALITY) as leaf:
@@ -162,12 +171,8 @@ def run(run: Run[Params]) -> None:
     run.say(f"{len(evaluated)} configurations searched, {len(anew)} re-scored")
 
 
-def _begin(wanted: Search, cell: Cell, depth: int) -> TopK:
-    codes = wanted.codes
-    if wanted.configuration.scoring == "asymmetric":
-        return search_asymmetric(codes.codec, codes.state, cell.queries, depth, cell.self_row)
-    plain: TopK = codes.codec.search(codes.state, cell.queries, depth, cell.self_row)
-    return plain
+def _begin_asymmetric(codec: Binary, state: State, embeddings: Leaf, k: int) -> TopK:
+    return search_asymmetric(codec, state, embeddings.read("queries"), k)
 
 
 def _searches(run: Run[Params]) -> Iterator[Search]:

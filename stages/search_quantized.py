@@ -1,11 +1,15 @@
 """E6: exhaustive search over the decoded PQ and INT8 codes, by inner product."""
 
+from functools import partial
+
 import numpy as np
 
+from stages.blocks import top_k
+from stages.engine import Engine, open_engine
 from stages.exact import Params
 from stages.parallel import side_by_side
 from stages.stage import CELL, Run, Stage
-from stages.stored_codes import StoredCodes, stored_codes
+from stages.stored_codes import StoredCodes, begin, stored_codes
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import QUANTIZED_NEIGHBOURS
@@ -28,18 +32,20 @@ CODECS = {PQCodec.name: PQCodec, Int8Codec.name: Int8Codec}
 
 def run(run: Run[Params]) -> None:
     """Score every query against every decoded document."""
-    codes, judgements = run.open(QUANTIZED_CODES), run.open(JUDGEMENTS)
-    queries = run.open(EMBEDDINGS).read("queries")
+    with open_engine(run.compute) as engine:
+        _run(run, engine)
+
+
+def _run(run: Run[Params], engine: Engine) -> None:
+    embeddings, codes, judgements = run.open(EMBEDDINGS), run.open(QUANTIZED_CODES), run.open(JUDGEMENTS)
     self_row = judgements.read("self_row").astype(np.int64)
 
     def search(stored: StoredCodes) -> tuple[Configuration, Neighbours]:
-        top = stored.codec.search(stored.state, queries, run.params.depth, self_row)
-        for first, block in stored.blocks():
-            top.update(block, first)
-        return stored.configuration(), top.result()
+        start = partial(begin, stored.codec, stored.state, embeddings)
+        return stored.configuration(), top_k(engine, start, stored.rows, run.params.depth, self_row)
 
     every = [stored for group in codes.groups() for stored in stored_codes(codes, group, CODECS)]
-    found = side_by_side(search, every, "search of decoded codes")
+    found = side_by_side(search, every, "search of decoded codes", engine.at_once)
     with run.commit(QUANTIZED_NEIGHBOURS) as leaf:
         for column, values in columns_of([configuration for configuration, _ in found]).items():
             leaf.write(column, values)
@@ -47,4 +53,4 @@ def run(run: Run[Params]) -> None:
         leaf.write("scores", np.stack([neighbours.scores for _, neighbours in found]))
         flagged = [PQCodec.name] if undertrained(codes.attributes["fit_rows"]) else []
         leaf.describe(**run.keys, undertrained=flagged)
-    run.say(f"{len(found)} configurations × {len(queries)} queries")
+    run.say(f"{len(found)} configurations × {len(self_row)} queries")

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from stages.compute import Compute
 from store.commit import LeafWriter, commit_leaf
 from store.layout import Layout, leaf_path
 from store.leaf import Leaf, open_leaf
@@ -44,15 +45,6 @@ class Study(Section):
         for model in self.models:
             for dataset in self.datasets:
                 yield {MODEL: model, DATASET: dataset}
-
-
-class Compute(Section):
-    """Where stages compute. No stage depends on it: another machine must not make artifacts stale.
-
-    ``device`` is what transformers are computed on; with ``auto`` CUDA where there is any.
-    """
-
-    device: Literal["auto", "cpu", "cuda"]
 
 
 def unwatched(done: int, left: int) -> None:
@@ -108,9 +100,9 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a stage that may do without them.
-    ``advanced`` is told how many rows this run has computed and how many are left: it notes what they took,
-    and stops the run with an error where the rest would take more than the budget allows.
+    need them; ``compute`` says where to compute. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a
+    stage that may do without them. ``advanced`` is told how many rows this run has computed and how many are left: it
+    notes what they took, and stops the run with an error where the rest would take more than the budget allows.
     """
 
     stage: Stage

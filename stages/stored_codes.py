@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import State
+from stages.blocks import Rows
+from store.codecs.base import State, TopK
 from store.configuration import NO_SEED, Configuration
 from store.leaf import Leaf
 
@@ -29,14 +30,14 @@ class StoredCodes:
     index: int
     width: int
 
-    def blocks(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Consecutive rows as ``(first_row, codes)``."""
-        for first, block in self.leaf.blocks(self.path, self.index):
-            yield first, block[:, : self.width]
+    @property
+    def rows(self) -> Rows:
+        """The codes, a row each."""
+        return Rows(self.leaf, self.path, (self.index,), self.width)
 
     def decoded(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """The vectors that the codes stand for, as ``(first_row, vectors)``."""
-        for first, block in self.blocks():
+        for first, block in self.rows.blocks():
             yield first, self.codec.decode(self.state, block)
 
     def configuration(self, scoring: str = "") -> Configuration:
@@ -50,6 +51,12 @@ class StoredCodes:
             self.width,
             seed=getattr(codec, "seed", NO_SEED),
         )
+
+
+def begin(codec: Any, state: State, embeddings: Leaf, k: int) -> TopK:
+    """A search of codes for the k best documents of each query of a cell."""
+    search: TopK = codec.search(state, embeddings.read("queries"), k)
+    return search
 
 
 def description(key: str, codec: Any) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,21 @@ class Leaf:
         """Paths of the arrays below the leaf, sorted."""
         return tuple(self.arrays)
 
+    @cached_property
+    def identity(self) -> str:
+        """Digest of everything that says what the leaf holds: attributes, documents, and the checksum of every chunk.
+
+        Two leaves of one identity hold the same values, wherever they lie.
+        """
+        sha = hashlib.sha256(
+            json.dumps([self.schema.artifact, dict(self.attributes)], sort_keys=True).encode()
+        )
+        for path, files in self.arrays.items():
+            for content in (path.encode(), files.document, *itertools.chain(*files.checksums.values())):
+                sha.update(len(content).to_bytes(8, "little"))
+                sha.update(content)
+        return sha.hexdigest()
+
     @property
     def store(self) -> LeafStore:
         """The leaf as a read-only Zarr store in which what is missing or damaged raises."""
@@ -123,17 +141,26 @@ class Leaf:
                 return files.shape[dims.index(dimension)]
         raise InvalidInput(f"{self.source.label}: no array has a dimension {dimension!r}")
 
-    def blocks(self, path: str, *leading: int) -> Iterator[tuple[int, NDArray[Any]]]:
+    def blocks(
+        self, path: str, *leading: int, rows: slice | None = None
+    ) -> Iterator[tuple[int, NDArray[Any]]]:
         """Consecutive rows of an array as ``(first_row, values)``, each block of at most `BLOCK_BYTES`.
 
-        ``leading`` fixes the indices before the row dimension (for codes: the seed).
+        ``leading`` fixes the indices before the row dimension (for codes: the seed). ``rows`` are all, or those of a
+        slice.
         """
         files, at = self._files(path), len(leading)
-        rows, chunk_rows = files.shape[at], files.chunk[at]
+        chunk_rows = files.chunk[at]
         row_bytes = _item_bytes(files.dtype) * math.prod(files.shape[at + 1 :])
         step = max(1, BLOCK_BYTES // max(1, row_bytes * chunk_rows)) * chunk_rows
-        for first in range(0, rows, step):
-            yield first, self.read(path, (*leading, slice(first, min(first + step, rows))))
+        start, stop, _ = (rows or slice(None)).indices(files.shape[at])
+        for first in range(start, stop, step):
+            yield first, self.read(path, (*leading, slice(first, min(first + step, stop))))
+
+    def shard_rows(self, path: str, *leading: int) -> int:
+        """Rows of a shard of an array, or of its chunks where it has no shards."""
+        files, at = self._files(path), len(leading)
+        return files.chunk[at] * max(1, files.inner)
 
 
 def open_leaf(where: Path | Source, schema: Schema) -> Leaf:

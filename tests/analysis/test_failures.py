@@ -457,7 +457,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def of_stage(root: Path, **changes: Any) -> Run[stage.Params]:
     chosen = {"codec": "phase1", "reference": "pq", "k": 10, "cut": 0.5, "worst": 5}
     parsed = stage.Params(**{**chosen, **BOOTSTRAP, **changes})
-    return Run(stage.STAGE, parsed, params.load(root).study, Layout(root), {}, params.load(root).compute)
+    whole = params.load(root)
+    return Run(stage.STAGE, parsed, whole.study, Layout(root), keys={}, compute=whole.compute)
 
 
 def lines(root: Path) -> list[dict[str, str]]:
