@@ -183,6 +183,7 @@ def quality(device: Device, corpus: Corpus, batch_tokens: int) -> dict[str, Any]
             name: {
                 f"ndcg_at_{K}": round(float(ndcg(gains(kept, found), kept, [K]).mean()), 4),
                 f"overlap_at_{K}_with_float32": round(float(overlap(found, nearest[FLOAT32], [K]).mean()), 4),
+                "mean_cosine_to_float32": round(cosines[name], 5),
             }
             for name, found in nearest.items()
         },
