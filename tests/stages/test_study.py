@@ -111,7 +111,10 @@ def test_geometry_asks_for_no_more_queries_than_a_small_collection_has(project: 
     assert parsed.section("geometry").query_sample == 300
 
 
-@pytest.mark.parametrize("name", PLAN)
+@pytest.mark.parametrize(
+    "name",
+    [name if name.startswith("tier") else pytest.param(name, marks=pytest.mark.full) for name in PLAN],
+)
 def test_dvc_lists_exactly_the_plan(name: str, tmp_path: Path) -> None:
     """The real `dvc` where nothing is computed. Without `--force` it stops at the first input that is not there."""
     project = check_out(tmp_path)
