@@ -29,7 +29,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         silence_logs=logging.CRITICAL,
     ) as cluster:
         if workers:
-            cluster.wait_for_workers(workers, timeout=60)
+            cluster.wait_for_workers(workers, timeout=180)
         yield cluster
 
 

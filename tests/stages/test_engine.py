@@ -24,6 +24,12 @@ from tests.stages import clusters
 from tests.store.lakes import CELL, commit_embeddings
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other work a worker may need a while to answer."""
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 60.0)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     with clusters.local_cluster(2) as found:
@@ -32,7 +38,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def workers(cluster: LocalCluster) -> Iterator[Engine]:
-    cluster.wait_for_workers(2, timeout=60)
+    cluster.wait_for_workers(2, timeout=180)
     with open_engine(Compute(scheduler=cluster.scheduler_address)) as found:
         yield found
 
@@ -77,7 +83,7 @@ def test_many_threads_share_the_places_and_all_get_through(workers: Engine) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     assert found == {thread: [100 * thread + at for at in range(10)] for thread in range(8)}
 
 
