@@ -64,6 +64,11 @@ def missing_file(path: str) -> str:
     return Path(path).read_text()
 
 
+def out_of_time(number: int) -> int:
+    """Fail as code does that waits for something."""
+    raise TimeoutError("of the work")
+
+
 def end_the_process(number: int) -> int:
     """End whichever process this runs in."""
     os._exit(1)

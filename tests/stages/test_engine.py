@@ -102,6 +102,18 @@ def test_an_error_of_the_work_is_not_taken_for_one_of_the_cluster(workers: Engin
         list(workers.in_order(clusters.missing_file, [("/no-such-file",)]))
 
 
+def test_a_result_may_take_longer_to_come_than_one_is_waited_for(
+    workers: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ready results that are still on their way are waited for; an error of that kind in the work itself is raised."""
+    monkeypatch.setattr(engine, "DESERTED_SECONDS", 0.012)
+    jobs = [(number, tmp_path, 0.01) for number in range(50)]
+    found = [square for square, _ in workers.in_order(clusters.traced_square, jobs)]
+    assert found == [number**2 for number in range(50)]
+    with pytest.raises(TimeoutError, match="of the work"):
+        list(workers.in_order(clusters.out_of_time, [(0,)]))
+
+
 def test_work_has_one_thread_in_every_library(workers: Engine) -> None:
     (threads,) = workers.in_order(clusters.threads_of_this_process, [(0,)])
     assert len(threads) > 1
