@@ -6,6 +6,7 @@ again elsewhere. Only the process of the stage writes.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import importlib.metadata
 import io
@@ -17,10 +18,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, wait
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import faiss
 
@@ -119,26 +121,29 @@ class Cluster:
         return result
 
     def _result(self, future: Future[R]) -> R:
+        # Not `future.result(timeout)`, which gives up a result that is on its way, and may lose what was raised.
+        loop: Any = self._client.loop
+        with self._explained():
+            gathering = self._client.gather(future, asynchronous=True)
+            arriving = asyncio.run_coroutine_threadsafe(gathering, loop.asyncio_loop)
         deserted: float | None = None
-        while True:
+        try:
+            while not wait([arriving], timeout=DESERTED_SECONDS / 12).done:
+                with self._explained():
+                    there = bool(self._client.nthreads())
+                deserted = None if there else deserted or time.monotonic()
+                if deserted is not None and time.monotonic() - deserted > DESERTED_SECONDS:
+                    raise UnavailableResource(
+                        f"compute.scheduler: {self._where} has lost all its workers; start some and run again"
+                    )
             with self._explained(future):
-                try:
-                    return future.result(timeout=DESERTED_SECONDS / 12)
-                except TimeoutError:
-                    if future.done():
-                        raise
-                there = bool(self._client.nthreads())
-            deserted = None if there else deserted or time.monotonic()
-            if deserted is not None and time.monotonic() - deserted > DESERTED_SECONDS:
-                raise UnavailableResource(
-                    f"compute.scheduler: {self._where} has lost all its workers; start some and run again"
-                )
+                return cast(R, arriving.result())
+        finally:
+            arriving.cancel()
 
     @contextmanager
     def _explained(self, future: Future[R] | None = None) -> Iterator[None]:
         """What Dask raises, as one line for a person; what the work itself raises stays as it is."""
-        from asyncio import CancelledError
-
         from distributed import KilledWorker
         from distributed.client import FutureCancelledError
 
@@ -158,7 +163,7 @@ class Cluster:
                 f"compute.scheduler: a worker of {self._where} does not know this project; install it there "
                 "(`make analysis`) and start the worker with that environment"
             ) from None
-        except (CancelledError, FutureCancelledError, OSError):
+        except (asyncio.CancelledError, CancelledError, FutureCancelledError, OSError):
             if future is not None and future.status == "error":
                 raise
             raise UnavailableResource(

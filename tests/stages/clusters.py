@@ -29,7 +29,7 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         silence_logs=logging.CRITICAL,
     ) as cluster:
         if workers:
-            cluster.wait_for_workers(workers, timeout=60)
+            cluster.wait_for_workers(workers, timeout=180)
         yield cluster
 
 
@@ -62,6 +62,11 @@ def refuse(number: int) -> int:
 def missing_file(path: str) -> str:
     """Fail as any code does that opens what is not there."""
     return Path(path).read_text()
+
+
+def out_of_time(number: int) -> int:
+    """Fail as code does that waits for something."""
+    raise TimeoutError("of the work")
 
 
 def end_the_process(number: int) -> int:

@@ -40,6 +40,8 @@ ARTIFACTS = {
 def small_blocks() -> Iterator[None]:
     """Seven blocks of codes, and 13 of a search, the last with fewer documents than are searched for."""
     with pytest.MonkeyPatch.context() as patch:
+        # On a machine that is busy with other work a worker may need a while to answer.
+        patch.setattr(engine, "CONNECT_SECONDS", 60.0)
         patch.setattr("store.growth.BLOCK_ROWS", 64)
         patch.setattr("stages.blocks.SEARCH_ROWS", 32)
         yield
@@ -145,7 +147,7 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(
     stage: str, study: Path, elsewhere: Path, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster.scale(2)  # a worker killed while it starts is not started again by itself
-    cluster.wait_for_workers(2, timeout=60)
+    cluster.wait_for_workers(2, timeout=180)
     results, killed = [], []
     plain = engine.Cluster._next
 

@@ -24,6 +24,12 @@ from tests.stages import clusters
 from tests.store.lakes import CELL, commit_embeddings
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy with other work a worker may need a while to answer."""
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 60.0)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     with clusters.local_cluster(2) as found:
@@ -32,7 +38,7 @@ def cluster() -> Iterator[LocalCluster]:
 
 @pytest.fixture
 def workers(cluster: LocalCluster) -> Iterator[Engine]:
-    cluster.wait_for_workers(2, timeout=60)
+    cluster.wait_for_workers(2, timeout=180)
     with open_engine(Compute(scheduler=cluster.scheduler_address)) as found:
         yield found
 
@@ -77,7 +83,7 @@ def test_many_threads_share_the_places_and_all_get_through(workers: Engine) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=180)
     assert found == {thread: [100 * thread + at for at in range(10)] for thread in range(8)}
 
 
@@ -94,6 +100,18 @@ def test_places_are_free_again_when_results_are_left_or_refused(workers: Engine)
 def test_an_error_of_the_work_is_not_taken_for_one_of_the_cluster(workers: Engine) -> None:
     with pytest.raises(FileNotFoundError, match="no-such-file"):
         list(workers.in_order(clusters.missing_file, [("/no-such-file",)]))
+
+
+def test_a_result_may_take_longer_to_come_than_one_is_waited_for(
+    workers: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ready results that are still on their way are waited for; an error of that kind in the work itself is raised."""
+    monkeypatch.setattr(engine, "DESERTED_SECONDS", 0.012)
+    jobs = [(number, tmp_path, 0.01) for number in range(50)]
+    found = [square for square, _ in workers.in_order(clusters.traced_square, jobs)]
+    assert found == [number**2 for number in range(50)]
+    with pytest.raises(TimeoutError, match="of the work"):
+        list(workers.in_order(clusters.out_of_time, [(0,)]))
 
 
 def test_work_has_one_thread_in_every_library(workers: Engine) -> None:
