@@ -398,7 +398,11 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument(
         "--large", type=int, default=LARGE, help="documents of the second measurement of memory"
     )
-    parser.add_argument("--only", default="", help="comparisons whose name holds this text; memory; cell")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="print comparisons whose name holds this text, memory or cell, and write nothing",
+    )
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     chosen = parser.parse_args(arguments)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -429,7 +433,8 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
         figures["peak_memory"] = peaks((chosen.documents, chosen.large), chosen.queries, K)
     if chosen.only in "cell":
         figures["cell"] = cell_times(chosen.documents)
-    write("search", figures, folder)
+    if not chosen.only:
+        write("search", figures, folder)
     return 0
 
 

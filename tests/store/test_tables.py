@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from store import runs
-from store.codecs import tables
+from store import runs, tables
 from store.codecs.base import TopK, search_decoded
 from store.codecs.product import PQCodec
-from store.codecs.tables import TABLE_WIDTH, TableTopK
 from store.errors import InvalidInput
 from store.neighbours import Neighbours
+from store.tables import TABLE_WIDTH, TableTopK
 
 DRAW = np.random.RandomState(5)
 PARTS = 3

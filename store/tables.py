@@ -70,7 +70,8 @@ class TableTopK:
         return found_by([part.best for part in self._parts])
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        in_threads(lambda part: part.update(codes, first_row), self._parts)
+        columns = np.ascontiguousarray(codes.T)
+        in_threads(lambda part: part.update(columns, first_row), self._parts)
 
 
 class _Part:
@@ -87,33 +88,39 @@ class _Part:
         self._bounds = error_bounds(lengths, longest, len(codebooks))
         self._halves = queries.dtype == np.float16 and float(lengths.max()) * longest <= 32
 
-    def update(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        tables = self._tables()
+    def update(self, columns: NDArray[np.uint8], first_row: int) -> None:
+        """Meet (parts, documents) uint8 codes: a part of consecutive documents lies together."""
+        exact = self._tables()
+        tables = exact.astype(np.float32)
 
         def score(query: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.float64]:
             place = row - first_row
+            if self._halves:
+                # No sum of looked-up numbers is rounded, as no sum of the products that they stand for is.
+                looked_up = zip(exact, columns, strict=True)
+                return sum((table[column[place], query] for table, column in looked_up), np.zeros(len(row)))
             return inner_products(
-                self._queries, query, lambda some: self._decoded(codes[place[some]]), self._halves
+                self._queries, query, lambda some: self._decoded(columns[:, place[some]].T), False
             )
 
         scores = np.empty((_DOCUMENTS, len(self._queries)), dtype=np.float32)
         more = np.empty((_LOOKED_UP, len(self._queries)), dtype=np.float32)
-        for at in range(0, len(codes), _DOCUMENTS):
-            tile = codes[at : at + _DOCUMENTS]
-            for start in range(0, len(tile), _LOOKED_UP):
-                which = tile[start : start + _LOOKED_UP].T.astype(np.intp)
+        for at in range(0, columns.shape[1], _DOCUMENTS):
+            tile = columns[:, at : at + _DOCUMENTS]
+            for start in range(0, tile.shape[1], _LOOKED_UP):
+                which = tile[:, start : start + _LOOKED_UP].astype(np.intp)
                 total, addend = scores[start : start + which.shape[1]], more[: which.shape[1]]
                 tables[0].take(which[0], axis=0, out=total, mode="clip")
                 for table, centroid in zip(tables[1:], which[1:], strict=True):
                     total += table.take(centroid, axis=0, out=addend, mode="clip")
-            self.best.update(scores[: len(tile)], self._bounds, first_row + at, score)
+            self.best.update(scores[: tile.shape[1]], self._bounds, first_row + at, score)
         self.best.settle(score)
 
-    def _tables(self) -> NDArray[np.float32]:
-        """(parts, centroids, queries) inner products. Kept no longer than a block: all queries' would be large."""
+    def _tables(self) -> NDArray[np.float64]:
+        """(parts, centroids, queries) inner products. Kept no longer than a run: all queries' would be large."""
         parts, _, width = self._codebooks.shape
         queries = self._queries.reshape(-1, parts, width).transpose(1, 2, 0)
-        return np.asarray(np.matmul(self._codebooks.astype(np.float64), queries), dtype=np.float32)
+        return np.asarray(np.matmul(self._codebooks.astype(np.float64), queries))
 
     def _decoded(self, codes: NDArray[np.uint8]) -> NDArray[np.float16]:
         return self._codebooks[np.arange(len(self._codebooks)), codes].reshape(len(codes), -1)
