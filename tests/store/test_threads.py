@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 
 import faiss
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from store.threads import in_threads, parts_of
+from store.threads import in_threads, parts_of, rows_in_threads
 
 
 @given(st.integers(0, 10_000), st.integers(1, 600))
@@ -48,3 +50,16 @@ def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
             in_threads(fail, range(2))
     finally:
         faiss.omp_set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 57])
+def test_rows_come_back_in_their_order(rows: int) -> None:
+    values = np.arange(2 * rows).reshape(rows, 2)
+    sizes = []
+
+    def double(part: NDArray[np.int64]) -> NDArray[np.int64]:
+        sizes.append(len(part))
+        return 2 * part
+
+    np.testing.assert_array_equal(rows_in_threads(double, values, 10), 2 * values)
+    assert max(sizes) <= 10
