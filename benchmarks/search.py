@@ -29,6 +29,7 @@ from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
 from benchmarks._vectors import BLOCK, Vectors, drawn, stored
+from stages.binarize import PART_ROWS
 from store.codecs import phase1
 from store.codecs.base import Codec, State, TopK, search_hamming
 from store.codecs.product import PQCodec
@@ -38,6 +39,7 @@ from store.hamming import HammingTopK
 from store.leaf import BLOCK_BYTES
 from store.neighbours import Neighbours
 from store.search import InnerProductTopK
+from store.threads import rows_in_threads
 
 DOCUMENTS, QUERIES, FEW, K = 500_000, 1_000, 100, 100
 BITS = (64, 128, 256, 512)
@@ -118,7 +120,9 @@ def binarize(data: Data) -> Work:
     return Work(
         {
             "SGEMM": lambda: np.matmul(data.documents32, matrix.T, out=product),
-            LAKE: lambda: phase1.encode(data.documents, max(BITS), 0),
+            LAKE: lambda: rows_in_threads(
+                lambda rows: phase1.encode(rows, max(BITS), 0), data.documents, PART_ROWS
+            ),
         },
         agree,
     )
@@ -398,7 +402,11 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument(
         "--large", type=int, default=LARGE, help="documents of the second measurement of memory"
     )
-    parser.add_argument("--only", default="", help="comparisons whose name holds this text; memory; cell")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="print comparisons whose name holds this text, memory or cell, and write nothing",
+    )
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     chosen = parser.parse_args(arguments)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -429,7 +437,8 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
         figures["peak_memory"] = peaks((chosen.documents, chosen.large), chosen.queries, K)
     if chosen.only in "cell":
         figures["cell"] = cell_times(chosen.documents)
-    write("search", figures, folder)
+    if not chosen.only:
+        write("search", figures, folder)
     return 0
 
 

@@ -18,8 +18,12 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.codecs import phase1
 from store.growth import Block, array_blocks, grow
 from store.leaf import Leaf
+from store.threads import rows_in_threads
 
 STAGE = Stage(name="binarize", per=CELL, section="binarize", reads=(EMBEDDINGS,), writes=(BINARY_CODES,))
+
+PART_ROWS = 1 << 15
+"""Vectors that one thread encodes at a time."""
 
 Seed = Annotated[int, Constraint(ge=0, lt=2**31)]
 
@@ -79,4 +83,6 @@ def _encoded(
     embeddings: Leaf, side: str, bits: int, seeds: Sequence[int], block: Block, index: int
 ) -> NDArray[np.uint8]:
     """Codes of a block of vectors by the projection of an index."""
-    return phase1.encode(embeddings.read(side, block.slice), bits, seeds[index])
+    vectors = embeddings.read(side, block.slice)
+    # By parts, since between its matrix products the engine computes with one thread.
+    return rows_in_threads(lambda rows: phase1.encode(rows, bits, seeds[index]), vectors, PART_ROWS)

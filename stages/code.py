@@ -22,8 +22,10 @@ CODE = "code.yaml"
 PACKAGES = ("analysis", "stages", "store")
 
 
-def import_closure(root: Path, module: str) -> tuple[str, ...]:
+def import_closure(root: Path, module: str, within: tuple[str, ...] = PACKAGES) -> tuple[str, ...]:
     """Files of the project that ``module`` imports, directly or not, at its top or inside functions; sorted.
+
+    Only what is ``within`` the named packages and modules, or is a package above one of them, counts and is followed.
 
     A module that imports whatever it finds in a package says so in a constant ``DISCOVERS = "the.package"``; all
     modules of that package are then part of the closure, those that somebody adds as well.
@@ -33,7 +35,7 @@ def import_closure(root: Path, module: str) -> tuple[str, ...]:
     while waiting:
         name = waiting.pop()
         path = _module_file(root, name)
-        if path is None or path in found:
+        if path is None or path in found or not _is_within(name, within):
             continue
         found.add(path)
         package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
@@ -44,6 +46,10 @@ def import_closure(root: Path, module: str) -> tuple[str, ...]:
         for discovered in _discovers(source):
             waiting.extend(_modules_of(root, discovered))
     return tuple(sorted(path for path in found if (root / path).stat().st_size))
+
+
+def _is_within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") or package.startswith(f"{name}.") for package in packages)
 
 
 def _module_file(root: Path, name: str) -> str | None:
@@ -95,10 +101,10 @@ def _imports(source: str, package: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def digest(root: Path, module: str) -> str:
+def digest(root: Path, module: str, within: tuple[str, ...] = PACKAGES) -> str:
     """SHA-256 over the paths and contents of a module's import closure, in hexadecimal."""
     sha = hashlib.sha256()
-    for path in import_closure(root, module):
+    for path in import_closure(root, module, within):
         for part in (path.encode(), (root / path).read_bytes()):
             sha.update(len(part).to_bytes(8, "little"))
             sha.update(part)

@@ -13,6 +13,9 @@ from store.schema import Schema
 
 PROJECT = Path(__file__).resolve().parents[1]
 
+OF_VALUES = ("store.codecs", "store.encoders", "store.digest", "store.errors", "store.summation")
+"""Where values are computed. A codec also knows how its codes are searched and stored, on which no code depends."""
+
 
 def earlier(run: Run[Any], schema: Schema) -> Earlier:
     """The leaf of an earlier run at the place of the one that this run writes."""
@@ -22,5 +25,5 @@ def earlier(run: Run[Any], schema: Schema) -> Earlier:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest of the code that computes values: a module and what it imports of this project."""
-    return code.digest(PROJECT, module)
+    """Digest of the code that computes values: a module and what it imports of `OF_VALUES`."""
+    return code.digest(PROJECT, module, OF_VALUES)

@@ -140,15 +140,23 @@ class Collection:
 
     def _leaves(self, keys: Keys) -> Iterator[Leaf]:
         found = False
+        lacking = MissingArtifact(
+            f"{self.schemas[0].artifact}: {keys} is not here; run `dvc pull` or `dvc repro`"
+        )
         for schema in self.schemas:
-            source = self.leaves.source(leaf_path(schema.artifact, keys))
+            try:
+                source = self.leaves.source(leaf_path(schema.artifact, keys))
+            except MissingArtifact as error:
+                # A revision has no artifact that is not kept; those of its kind that are kept can be read without it.
+                if schema.kept:
+                    raise
+                lacking = error
+                continue
             if source.names:
                 found = True
                 yield open_leaf(source, schema)
         if not found:
-            raise MissingArtifact(
-                f"{self.schemas[0].artifact}: {keys} is not here; run `dvc pull` or `dvc repro`"
-            )
+            raise lacking
 
 
 @dataclass(frozen=True)

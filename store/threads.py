@@ -9,6 +9,8 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import faiss
+import numpy as np
+from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -28,6 +30,22 @@ def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
     with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work, parts):
             pass
+
+
+def rows_in_threads(
+    work: Callable[[NDArray[Any]], NDArray[Any]], rows: NDArray[Any], most: int
+) -> NDArray[Any]:
+    """``work`` of all rows, by parts of at most ``most`` rows; it gives for each row a row."""
+    parts = parts_of(len(rows), most)
+    if len(parts) <= 1:
+        return work(rows)
+    found: dict[int, NDArray[Any]] = {}
+
+    def one(part: slice) -> None:
+        found[part.start] = work(rows[part])
+
+    in_threads(one, parts)
+    return np.concatenate([found[part.start] for part in parts])
 
 
 def parts_of(items: int, most: int) -> list[slice]:

@@ -88,7 +88,7 @@ def test_a_bar_is_the_ratio_to_the_fastest_peer_of_the_same_round() -> None:
     }
     assert search.reached(search.Bar("work", "lake", ("slow", "fast"), 0.95), times) == {
         "work": "work", "peer": "fast", "goal": 0.95,
-        "speed": 2.0, "speed_min": 0.5, "speed_max": 4.0, "speed_cpu": 1.0,
+        "speed": 2.0, "speed_min": 1.0, "speed_max": 4.0, "speed_cpu": 1.0,
     }  # fmt: skip
 
 

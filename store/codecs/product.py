@@ -20,10 +20,10 @@ from store.codecs.base import (
     row_blocks,
     search_decoded,
 )
-from store.codecs.tables import TABLE_WIDTH, TableTopK
 from store.errors import InvalidInput
 from store.schema import Field
 from store.summation import float32_error_share, sum_rows
+from store.tables import TABLE_WIDTH, TableTopK
 
 CENTROIDS = 256
 POINTS_PER_CENTROID = 39

@@ -59,14 +59,7 @@ def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
     assert affected(tmp_path, "analysis/geometry.py") == {"geometry"}
     extension = {"extend", "search-extended"}
     assert affected(tmp_path, "store/codecs/product.py") == {"quantize", "search-quantized", *extension}
-    # What searches any codec knows the Hamming search, which is the frozen engine's.
-    searches = {"exact", "search-binary", "search-quantized", "quality"}
-    assert affected(tmp_path, "store/codecs/phase1.py") == {
-        "binarize",
-        "quantize",
-        *searches,
-        *extension,
-    }
+    assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary", *extension}
     # The core does not know the codecs beyond it.
     assert affected(tmp_path, "store/codecs/itq.py") == extension
     assert affected(tmp_path, "stages/graph.py") == set()

@@ -270,10 +270,11 @@ def test_code_that_computes_values_is_a_codec_s_or_an_encoder_s_alone() -> None:
         ("store.codecs.phase1", {"store/codecs"}),
         ("store.encoders.prepare", {"store/encoders"}),
     ):
-        closure = import_closure(growth.PROJECT, module)
+        closure = import_closure(growth.PROJECT, module, growth.OF_VALUES)
         assert module.replace(".", "/") + ".py" in closure
         allowed = {"store/__init__.py", "store/errors.py", "store/digest.py", "store/summation.py"}
         assert {str(Path(path).parent) for path in closure if path not in allowed} == packages
+    assert "store/search.py" in import_closure(growth.PROJECT, "store.codecs.product")
     assert growth.code_digest("store.codecs.product") != growth.code_digest("store.codecs.scalar")
 
 

@@ -17,6 +17,7 @@ from dvc.cli import main
 
 from stages import params
 from store import open_lake
+from store.errors import MissingArtifact
 from store.lake import SCHEMAS
 from tests.counts import full_counts
 from tests.servers import SECRET, Server, files, s3
@@ -116,7 +117,7 @@ def kept(root: Path) -> dict[str, str]:
     return {
         path: digest
         for path, digest in digests(root).items()
-        if not any(fnmatch.fnmatch(path, pattern) for pattern in ("corpora/*", *recomputed))
+        if not any(fnmatch.fnmatch(path, pattern) for pattern in ("corpora/*", "report/local/*", *recomputed))
     }
 
 
@@ -209,6 +210,8 @@ def test_nothing_pulled_and_the_cache_deleted_a_tag_still_reads(published: Check
         code = {"codec": "phase1", "bits": 64, "seed": 0}
         assert lake.codes.sel(**cell, **code).identical(expected.codes.sel(**cell, **code))
         assert lake.results.identical(expected.results)
+        with pytest.raises(MissingArtifact, match="is not kept with revisions"):
+            lake.neighbours.sel(**cell)
 
 
 def test_a_damaged_object_is_not_pulled(clone: Checkout, dvc: Dvc) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 
 import faiss
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from store.threads import in_threads, parts_of
+from store.threads import in_threads, parts_of, rows_in_threads
 
 
 @given(st.integers(0, 10_000), st.integers(1, 600))
@@ -18,6 +20,12 @@ def test_parts_cover_everything_once(items: int, most: int) -> None:
     parts = parts_of(items, most)
     assert [row for part in parts for row in range(part.start, part.stop)] == list(range(items))
     assert all(0 < part.stop - part.start <= most for part in parts)
+
+
+def blas_threads() -> int:
+    """Threads of the library that NumPy's matrix products use."""
+    (numpy,) = (pool for pool in threadpool_info() if "numpy" in pool["filepath"])
+    return int(numpy["num_threads"])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -30,16 +38,14 @@ def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
 
         def work(part: int) -> None:
             meeting.wait()
-            done.append(
-                (part, max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
-            )
+            done.append((part, blas_threads()))
 
-        blas = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        blas = blas_threads()
         in_threads(work, range(4))
         assert sorted(part for part, _ in done) == [0, 1, 2, 3]
         if threads > 1:
             assert {limit for _, limit in done} == {1}
-        assert [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"] == blas
+        assert blas_threads() == blas
 
         def fail(part: int) -> None:
             raise ValueError(f"part {part}")
@@ -48,3 +54,16 @@ def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
             in_threads(fail, range(2))
     finally:
         faiss.omp_set_num_threads(before)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 9, 10, 57])
+def test_rows_come_back_in_their_order(rows: int) -> None:
+    values = np.arange(2 * rows).reshape(rows, 2)
+    sizes = []
+
+    def double(part: NDArray[np.int64]) -> NDArray[np.int64]:
+        sizes.append(len(part))
+        return 2 * part
+
+    np.testing.assert_array_equal(rows_in_threads(double, values, 10), 2 * values)
+    assert max(sizes) <= 10

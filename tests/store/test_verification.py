@@ -17,6 +17,7 @@ from store.commit import commit_leaf
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
 from store.lake import SCHEMAS
 from store.leaf import open_leaf
+from store.schema import SCHEMA_VERSION
 from store.verification import Verification, directory_digest, verify
 from tests.counts import count
 from tests.servers import files
@@ -281,7 +282,8 @@ def test_an_artifact_in_the_place_of_another_is_refused_whatever_the_lock_says(p
     save(project, "wrong")
     (line,) = lines(verify(str(project.root)))
     assert line.startswith(
-        f"{EMBEDDINGS}: holds 'binary_codes' version 2, expected 'embeddings' version 2; remove"
+        f"{EMBEDDINGS}: holds 'binary_codes' version {SCHEMA_VERSION}, "
+        f"expected 'embeddings' version {SCHEMA_VERSION}; remove"
     )
 
 
