@@ -39,12 +39,12 @@ def cluster() -> Iterator[LocalCluster]:
 @pytest.fixture
 def workers(cluster: LocalCluster) -> Iterator[Engine]:
     cluster.wait_for_workers(2, timeout=180)
-    with open_engine(Compute(scheduler=cluster.scheduler_address)) as found:
+    with open_engine(Compute(scheduler=cluster.scheduler_address, device="auto")) as found:
         yield found
 
 
 def test_threads_work_in_this_process_one_job_after_the_other(tmp_path: Path) -> None:
-    with open_engine(Compute(scheduler="threads")) as found:
+    with open_engine(Compute(scheduler="threads", device="auto")) as found:
         assert isinstance(found, Threads)
         assert not found.cuts
         results = iter(found.in_order(clusters.held, ((number,) for number in itertools.count())))
@@ -170,7 +170,7 @@ def test_another_leaf_at_the_place_is_refused(workers: Engine, tmp_path: Path) -
 def test_workers_of_other_code_are_refused(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "identity", lambda: "another")
     with (
-        open_engine(Compute(scheduler=cluster.scheduler_address)) as found,
+        open_engine(Compute(scheduler=cluster.scheduler_address, device="auto")) as found,
         pytest.raises(
             InvalidInput, match="a worker runs other code or other versions than this process; check out"
         ),
@@ -185,7 +185,7 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(
             UnavailableResource, match=rf"^compute\.scheduler: nobody answers at {address}; start `dask"
         ),
-        open_engine(Compute(scheduler=address)),
+        open_engine(Compute(scheduler=address, device="auto")),
     ):
         pass
     assert time.monotonic() - started < 30
@@ -196,7 +196,7 @@ def test_a_scheduler_without_workers_is_told_from_none(monkeypatch: pytest.Monke
     with (
         clusters.local_cluster(0) as empty,
         pytest.raises(UnavailableResource, match=r"has no workers; start some, as in `dask worker tcp://127"),
-        open_engine(Compute(scheduler=empty.scheduler_address)),
+        open_engine(Compute(scheduler=empty.scheduler_address, device="auto")),
     ):
         pass
 
@@ -207,7 +207,7 @@ def test_a_cluster_whose_workers_all_leave_is_given_up(
     monkeypatch.setattr(engine, "DESERTED_SECONDS", 1.0)
     with (
         clusters.local_cluster(1) as small,
-        open_engine(Compute(scheduler=small.scheduler_address)) as found,
+        open_engine(Compute(scheduler=small.scheduler_address, device="auto")) as found,
     ):
         results = iter(found.in_order(clusters.traced_square, [(n, tmp_path, 0.2) for n in range(9)]))
         assert next(results)[0] == 0
