@@ -23,6 +23,8 @@ import numpy as np
 import zarr
 from numpy.typing import ArrayLike, NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
 
 from store.errors import InvalidInput, UnavailableResource
 from store.layout import Layout
@@ -177,10 +179,24 @@ def commit_leaf(layout: Layout, schema: Schema, keys: Mapping[str, str]) -> Iter
         raise InvalidInput(f"{schema.artifact}: is kept by {schema.keys}, got {tuple(keys)}")
     target = layout.leaf(schema.artifact, keys)
     with staged_folder(layout, "--".join([schema.artifact, *keys.values()]), target) as folder:
-        writer = LeafWriter(folder, schema, zarr.open_group(folder, mode="w", zarr_format=3))
+        writer = LeafWriter(folder, schema, zarr.open_group(_Staged(folder), mode="w", zarr_format=3))
         yield writer
         writer._finish()
         _make_parent_groups(layout, target)
+
+
+class _Staged(LocalStore):
+    """A folder that nobody reads yet. Files are written in turn: Zarr would leave others to threads that, where the
+    first fails, still write while the folder is being removed, and say so on the standard error stream."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(value.to_bytes())
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not (self.root / key).exists():
+            await self.set(key, value)
 
 
 @contextmanager
