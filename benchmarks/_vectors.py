@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
 from store.artifacts.embeddings import EMBEDDINGS
+from store.codecs.base import TopK
 from store.errors import BitlakeError
 from store.layout import Layout
-from store.leaf import open_leaf
+from store.leaf import BLOCK_BYTES, open_leaf
+from store.neighbours import Neighbours
 
 CELL = {"model": "all-MiniLM-L6-v2", "dataset": "pydata-api"}
 BLOCK = 1 << 16
@@ -50,6 +52,14 @@ def mixtures(base: NDArray[np.float32], rows: int, seed: int) -> Iterator[tuple[
 def drawn(base: NDArray[np.float32], rows: int, seed: int) -> Vectors:
     """All rows of `mixtures` at once."""
     return np.concatenate([block for _, block in mixtures(base, rows, seed)])
+
+
+def fed(top: TopK, codes: NDArray[Any]) -> Neighbours:
+    """What a search finds in codes, given in blocks of the size in which the lake reads them."""
+    rows = BLOCK_BYTES // (codes.itemsize * codes.shape[1])
+    for first in range(0, len(codes), rows):
+        top.update(codes[first : first + rows], first)
+    return top.result()
 
 
 def random_codes(rows: int, width: int) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -8,7 +8,6 @@ that take half a minute for the whole work meet the lake with fewer queries.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,20 +23,18 @@ from threadpoolctl import threadpool_limits
 from usearch.compiled import MetricKind
 from usearch.index import search as usearch_search
 
-from benchmarks._machine import FOLDER, Side, Times, compared, interleaved, write
+from benchmarks._machine import FOLDER, Side, Times, compared, cores, interleaved, write
 from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
-from benchmarks._vectors import BLOCK, Vectors, drawn, stored
+from benchmarks._vectors import BLOCK, Vectors, drawn, fed, stored
 from stages.binarize import PART_ROWS
 from store.codecs import phase1
-from store.codecs.base import Codec, State, TopK, search_hamming
+from store.codecs.base import Codec, State, search_hamming
 from store.codecs.product import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.codecs.signs import SignCodec
 from store.hamming import HammingTopK
-from store.leaf import BLOCK_BYTES
-from store.neighbours import Neighbours
 from store.search import InnerProductTopK
 from store.threads import rows_in_threads
 
@@ -80,14 +77,6 @@ class Work:
 
     sides: Mapping[str, Callable[[], Any]]
     agree: Callable[[Mapping[str, Any]], None]
-
-
-def fed(top: TopK, codes: NDArray[Any]) -> Neighbours:
-    """Search blocks of the size in which the lake reads them."""
-    rows = BLOCK_BYTES // (codes.itemsize * codes.shape[1])
-    for first in range(0, len(codes), rows):
-        top.update(codes[first : first + rows], first)
-    return top.result()
 
 
 def same_scores(tolerance: float) -> Callable[[Mapping[str, Any]], None]:
@@ -409,7 +398,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     )
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     chosen = parser.parse_args(arguments)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores()
     faiss.omp_set_num_threads(threads)
     figures: dict[str, Any] = {
         "documents": chosen.documents,

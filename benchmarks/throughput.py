@@ -7,7 +7,6 @@ uses, on the machine at hand. An engine would skip most documents. It says what 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 import faiss
 from threadpoolctl import threadpool_limits
 
-from benchmarks._machine import FOLDER, ROOT, write
-from benchmarks._vectors import BLOCK, Vectors, drawn, stored
+from benchmarks._machine import FOLDER, ROOT, cores, write
+from benchmarks._vectors import Vectors, drawn, fed, stored
 from stages import params
 from store.codecs.base import Codec
 from store.codecs.binary import Phase1Codec
@@ -52,10 +51,7 @@ def seconds(codec: Codec, documents: Vectors, queries: Vectors, repetitions: int
     taken = []
     for _ in range(repetitions + 1):
         start = time.perf_counter()
-        top = codec.search(state, queries, K)
-        for first in range(0, len(codes), BLOCK):
-            top.update(codes[first : first + BLOCK], first)
-        top.result()
+        fed(codec.search(state, queries, K), codes)
         taken.append(time.perf_counter() - start)
     return taken[1:]
 
@@ -69,7 +65,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("--queries", type=int, default=QUERIES)
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     chosen = parser.parse_args(arguments)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores()
     faiss.omp_set_num_threads(threads)
     base = stored()
     documents, queries = drawn(base, chosen.documents, 0), drawn(base, chosen.queries, 1)
