@@ -15,264 +15,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import bitbudget
 import faiss
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from usearch.compiled import MetricKind
-from usearch.index import search as usearch_search
 
+from benchmarks import _search_sides as sides
 from benchmarks._machine import FOLDER, Side, Times, compared, cores, interleaved, write
 from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
-from benchmarks._vectors import BLOCK, Vectors, drawn, fed, stored
-from stages.binarize import PART_ROWS
-from store.codecs import phase1
-from store.codecs.base import Codec, State, search_hamming
-from store.codecs.product import PQCodec
-from store.codecs.scalar import Int8Codec
-from store.codecs.signs import SignCodec
-from store.hamming import HammingTopK
-from store.search import InnerProductTopK
-from store.threads import rows_in_threads
+from benchmarks._search_sides import FAISS_PQ, FLAT, LAKE, Data, Work
 
-DOCUMENTS, QUERIES, FEW, K = 500_000, 1_000, 100, 100
-BITS = (64, 128, 256, 512)
+DOCUMENTS, QUERIES = 500_000, 1_000
 PQ_BYTES = (8, 32, 64)
-FITTED, ITERATIONS = 65_536, 25
 REPETITIONS = 5
 LARGE = 5_000_000
-LAKE = "lake"
-
-Codes = NDArray[np.uint8]
-Results = tuple[NDArray[Any], NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Data:
-    """What everything is measured on: float16 as the lake stores it, and float32 as peers want it."""
-
-    documents: Vectors
-    queries: Vectors
-    documents32: NDArray[np.float32]
-    queries32: NDArray[np.float32]
-
-    @classmethod
-    def drawn(cls, documents: int, queries: int) -> Data:
-        """Mixtures of stored embeddings, the queries from another seed."""
-        base = stored()
-        one, other = drawn(base, documents, 0), drawn(base, queries, 1)
-        return cls(one, other, one.astype(np.float32), other.astype(np.float32))
-
-    def few(self) -> Data:
-        """The same documents and fewer queries."""
-        return Data(self.documents, self.queries[:FEW], self.documents32, self.queries32[:FEW])
-
-
-@dataclass(frozen=True)
-class Work:
-    """Sides that do the same work; ``agree`` raises `SystemExit` where one found something else."""
-
-    sides: Mapping[str, Callable[[], Any]]
-    agree: Callable[[Mapping[str, Any]], None]
-
-
-def same_scores(tolerance: float) -> Callable[[Mapping[str, Any]], None]:
-    """The scores of every side, best first, are those of the lake within a tolerance; its rows may differ in ties."""
-
-    def agree(found: Mapping[str, Any]) -> None:
-        ours = found[LAKE].scores.astype(np.float64)
-        for name, theirs in found.items():
-            if name != LAKE and theirs is not None:
-                difference = float(np.abs(np.sort(ours, axis=1) - np.sort(theirs, axis=1)).max())
-                if difference > tolerance:
-                    raise SystemExit(f"{name}: scores differ from the lake's by {difference:g}")
-
-    return agree
-
-
-def binarize(data: Data) -> Work:
-    """Phase-1 codes of the longest length, against one matrix product of the same shape."""
-    matrix = np.random.RandomState(0).standard_normal((max(BITS), data.documents.shape[1])).astype(np.float32)
-    product = np.empty((len(data.documents), max(BITS)), np.float32)
-
-    def agree(found: Mapping[str, Any]) -> None:
-        rows = np.random.RandomState(0).randint(0, len(data.documents), 500)
-        exact = data.documents[rows].astype(np.longdouble) @ np.random.RandomState(0).standard_normal(
-            (max(BITS), data.documents.shape[1])
-        ).T.astype(np.longdouble)
-        if not np.array_equal(np.packbits(exact > 0, axis=1), found[LAKE][rows]):
-            raise SystemExit("phase1: codes are not the signs of the exact projections")
-
-    return Work(
-        {
-            "SGEMM": lambda: np.matmul(data.documents32, matrix.T, out=product),
-            LAKE: lambda: rows_in_threads(
-                lambda rows: phase1.encode(rows, max(BITS), 0), data.documents, PART_ROWS
-            ),
-        },
-        agree,
-    )
-
-
-def hamming(data: Data, bits: int) -> Work:
-    """Hamming search; Faiss with each of its two methods and two sizes of a batch of queries."""
-    codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
-
-    def peer(use_heap: bool, batch: int) -> Callable[[], Any]:
-        index = faiss.IndexBinaryFlat(bits)
-        index.add(codes)
-        index.use_heap = use_heap  # type: ignore[attr-defined]
-        index.query_batch_size = batch  # type: ignore[attr-defined]
-        return lambda: index.search(queries, K)[0]
-
-    sides = {
-        "Faiss, heap, 32": peer(True, 32),
-        "Faiss, heap, all": peer(True, len(queries)),
-        "Faiss, counting, 32": peer(False, 32),
-        LAKE: lambda: fed(HammingTopK(queries, K), codes),
-    }
-    return Work(sides, same_scores(0))
-
-
-def hamming_usearch(data: Data, bits: int) -> Work:
-    """Hamming search against usearch."""
-    codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
-    threads = faiss.omp_get_max_threads()
-    sides = {
-        "usearch": lambda: np.asarray(
-            usearch_search(codes, queries, K, MetricKind.Hamming, exact=True, threads=threads).distances
-        ),
-        LAKE: lambda: fed(HammingTopK(queries, K), codes),
-    }
-    return Work(sides, same_scores(0))
-
-
-def hamming_bitbudget(data: Data) -> Work:
-    """Signs of the vectors themselves: BitBudget's `binary`, which returns all scores and ranks none."""
-    codec = SignCodec()
-    state = codec.fit(data.documents[:FITTED])
-    codes = codec.encode(state, data.documents)
-    method = bitbudget.METHODS["binary"]
-    # A coordinate that is exactly 0 has bit 0 here and no sign there: it is given a negative one.
-    documents, queries = (
-        np.where(vectors == 0, np.float32(-1e-9), vectors) for vectors in (data.documents32, data.queries32)
-    )
-
-    def agree(found: Mapping[str, Any]) -> None:
-        # An inner product of signs is the number of bits less twice the Hamming distance.
-        best = np.partition(found["BitBudget"][0], -K, axis=1)[:, -K:]
-        distances = np.sort((data.documents.shape[1] - best) / 2, axis=1)
-        if not np.array_equal(distances, found[LAKE].scores):
-            raise SystemExit("BitBudget: ranks other documents than the lake")
-
-    return Work(
-        {
-            "BitBudget": lambda: method(documents, queries),
-            LAKE: lambda: fed(search_hamming(codec, state, data.queries, K), codes),
-        },
-        agree,
-    )
-
-
-def inner_products(data: Data) -> Work:
-    """Exact float search and search of INT8 codes, against Faiss's exact search and the matrix product alone."""
-    flat = faiss.IndexFlatIP(data.documents.shape[1])
-    flat.add(data.documents32)
-    codec = Int8Codec()
-    state = codec.fit(data.documents[:FITTED])
-    codes = codec.encode(state, data.documents)
-    buffer = np.empty((4096, len(data.queries)), np.float32)
-
-    def sgemm() -> None:
-        for first in range(0, len(data.documents), len(buffer)):
-            block = data.documents32[first : first + len(buffer)]
-            np.matmul(block, data.queries32.T, out=buffer[: len(block)])
-
-    def agree(found: Mapping[str, Any]) -> None:
-        same_scores(1e-5)({name: found[name] for name in (FLAT, LAKE)})
-        decoded = codec.decode(state, codes[:BLOCK]) @ data.queries32[:FEW].T
-        known = fed(codec.search(state, data.queries[:FEW], K), codes[:BLOCK])
-        if np.abs(np.sort(decoded, axis=0)[: -K - 1 : -1].T - known.scores).max() > 1e-5:
-            raise SystemExit("int8: scores differ from those of the decoded vectors")
-
-    return Work(
-        {
-            "SGEMM": sgemm,
-            FLAT: lambda: flat.search(data.queries32, K)[0],
-            LAKE: lambda: fed(InnerProductTopK(data.queries, K), data.documents),
-            "lake, int8": lambda: fed(codec.search(state, data.queries, K), codes),
-        },
-        agree,
-    )
-
-
-def int8_faiss(data: Data) -> Work:
-    """INT8 codes against Faiss's scalar quantiser on the same grid, which it searches query by query."""
-    index = faiss.IndexScalarQuantizer(
-        data.documents.shape[1], faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
-    index.train(data.documents32[:FITTED])
-    index.add(data.documents32)
-    codec = Int8Codec()
-    state = codec.fit(data.documents[:FITTED])
-    codes = codec.encode(state, data.documents)
-    sides = {
-        "Faiss, scalar": lambda: index.search(data.queries32, K)[0],
-        LAKE: lambda: fed(codec.search(state, data.queries, K), codes),
-    }
-    return Work(sides, same_scores(0.01))  # their levels are a half step apart
-
-
-def product_codes(data: Data, code_bytes: int) -> Work:
-    """Search of PQ codes against Faiss, given the same codebooks and codes."""
-    codec = PQCodec(code_bytes, seed=0, iterations=4)
-    state = codec.fit(data.documents[:FITTED])
-    codes = codec.encode(state, data.documents)
-    index = faiss.IndexPQ(data.documents.shape[1], code_bytes, 8, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(state["codebooks"].astype(np.float32).ravel(), index.pq.centroids)
-    index.is_trained = True
-    index.add_sa_codes(codes)
-    sides = {
-        FAISS_PQ: lambda: index.search(data.queries32, K)[0],
-        LAKE: lambda: fed(codec.search(state, data.queries, K), codes),
-    }
-    return Work(sides, same_scores(1e-5))
-
-
-def product_encoding(data: Data, code_bytes: int) -> Work:
-    """Fitting PQ and encoding every document, against Faiss doing both."""
-    codec = PQCodec(code_bytes, seed=0, iterations=ITERATIONS)
-
-    def ours() -> Codes:
-        state = codec.fit(data.documents[:FITTED])
-        return encoded(codec, state, data.documents)
-
-    def theirs() -> Codes:
-        quantizer = faiss.ProductQuantizer(data.documents.shape[1], code_bytes, 8)
-        quantizer.cp.seed, quantizer.cp.niter = codec.seed, ITERATIONS
-        quantizer.cp.max_points_per_centroid = FITTED
-        quantizer.train(data.documents32[:FITTED])
-        return np.asarray(quantizer.compute_codes(data.documents32))
-
-    def agree(found: Mapping[str, Any]) -> None:
-        share = float((found[LAKE] == found[FAISS_PQ]).mean())
-        if share < 0.99:  # codebooks in float16 move a few documents
-            raise SystemExit(f"PQ: only {share:.3f} of the codes are Faiss's")
-
-    return Work({FAISS_PQ: theirs, LAKE: ours}, agree)
-
-
-def encoded(codec: Codec, state: State, vectors: Vectors) -> Codes:
-    """Codes of all vectors, a block at a time as the stages encode them."""
-    return np.concatenate(
-        [codec.encode(state, vectors[first : first + BLOCK]) for first in range(0, len(vectors), BLOCK)]
-    )
-
-
-FLAT, FAISS_PQ = "Faiss, flat", "Faiss, PQ"
 
 
 def measure(work: Work, repetitions: int) -> dict[str, Times]:
@@ -296,34 +52,34 @@ def bars() -> list[tuple[str, Callable[[Data], Work], list[Bar]]]:
     faiss_binary = ("Faiss, heap, 32", "Faiss, heap, all", "Faiss, counting, 32")
     every: list[tuple[str, Callable[[Data], Work], list[Bar]]] = [
         (
-            f"binarize {max(BITS)}",
-            binarize,
-            [Bar(f"binarize to {max(BITS)} bits", LAKE, ("SGEMM",), 1 / 2.5)],
+            f"binarize {max(sides.BITS)}",
+            sides.binarize,
+            [Bar(f"binarize to {max(sides.BITS)} bits", LAKE, ("SGEMM",), 1 / 2.5)],
         ),
         *(
             (
                 f"hamming {bits}",
-                lambda data, bits=bits: hamming(data, bits),
+                lambda data, bits=bits: sides.hamming(data, bits),
                 [Bar(f"binary search, {bits} bits", LAKE, faiss_binary, 0.95)],
             )
-            for bits in BITS
+            for bits in sides.BITS
         ),
         *(
             (
-                f"hamming {bits}, {FEW} queries",
-                lambda data, bits=bits: hamming_usearch(data.few(), bits),
-                [Bar(f"binary search, {bits} bits, {FEW} queries", LAKE, ("usearch",), 0.95)],
+                f"hamming {bits}, {sides.FEW} queries",
+                lambda data, bits=bits: sides.hamming_usearch(data.few(), bits),
+                [Bar(f"binary search, {bits} bits, {sides.FEW} queries", LAKE, ("usearch",), 0.95)],
             )
-            for bits in BITS
+            for bits in sides.BITS
         ),
         (
-            f"signs, {FEW} queries",
-            lambda data: hamming_bitbudget(data.few()),
-            [Bar(f"search of signs, {FEW} queries", LAKE, ("BitBudget",), 0.95)],
+            f"signs, {sides.FEW} queries",
+            lambda data: sides.hamming_bitbudget(data.few()),
+            [Bar(f"search of signs, {sides.FEW} queries", LAKE, ("BitBudget",), 0.95)],
         ),
         (
             "inner products",
-            inner_products,
+            sides.inner_products,
             [
                 Bar("float, re-scored in float64", LAKE, (FLAT,), 0.9),
                 Bar("int8", "lake, int8", (FLAT,), 0.9),
@@ -332,21 +88,21 @@ def bars() -> list[tuple[str, Callable[[Data], Work], list[Bar]]]:
             ],
         ),
         (
-            f"int8, {FEW} queries",
-            lambda data: int8_faiss(data.few()),
-            [Bar(f"int8, {FEW} queries", LAKE, ("Faiss, scalar",), 0.9)],
+            f"int8, {sides.FEW} queries",
+            lambda data: sides.int8_faiss(data.few()),
+            [Bar(f"int8, {sides.FEW} queries", LAKE, ("Faiss, scalar",), 0.9)],
         ),
         *(
             (
                 f"pq {size}",
-                lambda data, size=size: product_codes(data, size),
+                lambda data, size=size: sides.product_codes(data, size),
                 [Bar(f"PQ search, {size} bytes", LAKE, (FAISS_PQ,), 0.95)],
             )
             for size in PQ_BYTES
         ),
         (
             "pq 32, fit and encode",
-            lambda data: product_encoding(data, 32),
+            lambda data: sides.product_encoding(data, 32),
             [Bar("PQ fit and encode, 32 bytes", LAKE, (FAISS_PQ,), 0.95)],
         ),
     ]
@@ -403,7 +159,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     figures: dict[str, Any] = {
         "documents": chosen.documents,
         "queries": chosen.queries,
-        "k": K,
+        "k": sides.K,
         "threads": threads,
     }
     with threadpool_limits(threads, user_api="blas"):
@@ -423,7 +179,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
                 print_bar(figures["bars"][-1])
         del data
     if chosen.only in "memory":
-        figures["peak_memory"] = peaks((chosen.documents, chosen.large), chosen.queries, K)
+        figures["peak_memory"] = peaks((chosen.documents, chosen.large), chosen.queries, sides.K)
     if chosen.only in "cell":
         figures["cell"] = cell_times(chosen.documents)
     if not chosen.only:

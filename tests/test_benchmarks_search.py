@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import _roofs, _search_cell, _search_memory, _vectors, search, throughput
+from benchmarks import _roofs, _search_cell, _search_memory, _search_sides, _vectors, search, throughput
 from benchmarks._machine import Times
 from store.artifacts.embeddings import EMBEDDINGS
 from store.commit import commit_leaf
@@ -24,10 +24,10 @@ BASE = np.random.RandomState(0).standard_normal((300, 64)).astype(np.float32)
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (search, throughput, _search_cell, _search_memory):
+    for module in (_search_sides, throughput, _search_cell, _search_memory):
         monkeypatch.setattr(module, "stored", lambda: BASE)
     for name, value in {"K": 10, "FEW": 5, "FITTED": 1000, "ITERATIONS": 2, "BITS": (64, 128)}.items():
-        monkeypatch.setattr(search, name, value)
+        monkeypatch.setattr(_search_sides, name, value)
     monkeypatch.setattr(_search_cell, "QUERIES", 320)
     for name, size in {"_COPIED": 1 << 16, "_POPCOUNTS": 2, "_SGEMM": (64, 64, 64)}.items():
         monkeypatch.setattr(_roofs, name, size)
@@ -115,9 +115,9 @@ def test_sides_that_find_something_else_are_named() -> None:
         "peer": np.array([[0.25, 0.5]]),
         "SGEMM": None,
     }
-    search.same_scores(0)(found)
+    _search_sides.same_scores(0)(found)
     with pytest.raises(SystemExit, match=r"peer: scores differ from the lake's by 0\.125"):
-        search.same_scores(0.1)({**found, "peer": np.array([[0.375, 0.5]])})
+        _search_sides.same_scores(0.1)({**found, "peer": np.array([[0.375, 0.5]])})
 
 
 def test_mixtures_are_unit_vectors_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
