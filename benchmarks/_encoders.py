@@ -9,11 +9,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks._machine import ROOT
+from stages import params
 from store.corpora.api_docs import read_api_docs
 from store.corpora.beir import data_root, read_beir
 from store.corpora.corpus import Corpus
@@ -23,7 +26,6 @@ from store.encoders.sentence import SentenceEncoder, model_folder, quiet_loading
 from store.encoders.spec import SentenceTransformer
 
 SEED = 0
-DOCUMENTS = 400
 COUNTED = 1000
 """Texts at hand whose tokens are counted: enough for a distribution."""
 
@@ -129,19 +131,14 @@ def with_int8_products(encoder: SentenceEncoder) -> SentenceEncoder:
 
 def texts_at_hand(project: Path) -> tuple[str, Corpus]:
     """SciFact where it is, else documentation of SciPy, which is always there."""
-    spec = Beir(source="beir", path="scifact", split="test", exclude_self=False, grown_from=())
-    if (data_root(project) / spec.path).is_dir():
-        return "scifact", read_beir(spec, data_root(project), SEED)
-    docs = ApiDocs(
-        source="api-docs",
-        packages=("scipy",),
-        max_documents=DOCUMENTS,
-        max_queries=100,
-        min_words=30,
-        seed=SEED,
-        exclude_self=False,
-    )
-    return "scipy-api", read_api_docs(docs, SEED)
+    datasets = params.load(ROOT).datasets
+    scifact, scipy = datasets["scifact"], datasets["scipy-api"]
+    assert isinstance(scifact, Beir)
+    assert isinstance(scipy, ApiDocs)
+    if scifact.path and (data_root(project) / scifact.path).is_dir():
+        with TemporaryDirectory() as scratch:
+            return "scifact", read_beir(scifact, data_root(project), SEED, Path(scratch))
+    return "scipy-api", read_api_docs(scipy, SEED)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 The three architectures have random weights: rates depend on sizes and lengths alone. Texts have the lengths of those at
 hand, scaled to the mean length of each collection of the study. On CUDA half precision by autocast is compared with
-float32; on a CPU so is INT8, quantised by torch as it goes, and for the smallest model bfloat16. A trained model says
-what that costs in quality. Sides take turns on the same texts.
+float32; on a CPU so is INT8, quantised as it goes by torch and by ONNX Runtime, and for the smallest model bfloat16. A
+trained model says what that costs in quality. Sides take turns on the same texts.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -37,13 +37,14 @@ from benchmarks._encoders import (
     with_int8_products,
 )
 from benchmarks._machine import FOLDER, ROOT, Side, Times, interleaved, write
+from benchmarks._onnx import with_onnx_int8
 from store.corpora.corpus import Corpus
 from store.encoders.device import Device, choose_device
 from store.encoders.sentence import SentenceEncoder
 from store.encoders.tokens import padded_tokens, plan_batches
 from store.search import InnerProductTopK
 
-FLOAT32, INT8 = "float32", "int8"
+FLOAT32, INT8, ONNX = "float32", "int8, torch", "int8, ONNX Runtime"
 SLAB = 16384
 BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
 """Tokens of a batch: what keeps the device busy, and padding below one in twenty."""
@@ -86,11 +87,11 @@ def padding(lengths: NDArray[np.int64], budget: int) -> dict[str, float]:
     }
 
 
-def sides_of(base: SentenceEncoder, device: Device) -> dict[str, SentenceEncoder]:
-    """The model in every precision that is compared; the first is the base."""
+def sides_of(base: SentenceEncoder, device: Device, folder: Path) -> dict[str, SentenceEncoder]:
+    """The model in every precision that is compared, the first the base; ``folder`` is for what ONNX Runtime reads."""
     if device.kind == "cuda":
         return {FLOAT32: base, device.precision: on(base, device)}
-    return {FLOAT32: base, INT8: with_int8_products(base)}
+    return {FLOAT32: base, INT8: with_int8_products(base), ONNX: with_onnx_int8(base, folder)}
 
 
 def rates(times: Times, base: Times, texts: int, tokens: int) -> dict[str, float]:
@@ -114,7 +115,8 @@ def measure(
     """Figures of one architecture on texts of the first collection's lengths."""
     spec = save_random(folder / of.model, of)
     budget = BATCH_TOKENS[device.kind]
-    sides = sides_of(load(spec, of.model, Device(device.kind, "float32"), budget), device)
+    base = load(spec, of.model, Device(device.kind, "float32"), budget)
+    sides = sides_of(base, device, folder / of.model / "onnx")
     if device.kind == "cpu" and of is ARCHITECTURES[0]:
         # Once is enough to see whether this processor gains by it.
         sides["bfloat16"] = on(sides[FLOAT32], Device("cpu", "bfloat16"))
@@ -142,7 +144,7 @@ def measure(
     }
 
 
-def quality(device: Device, corpus: Corpus, batch_tokens: int) -> dict[str, Any]:
+def quality(device: Device, corpus: Corpus, batch_tokens: int, folder: Path) -> dict[str, Any]:
     """nDCG and the share of the nearest documents that a trained model keeps in another precision."""
     judged = corpus.judgements
     rows = np.unique(judged.document[judged.relevance > 0])[: QUALITY_DOCUMENTS // 3]
@@ -164,7 +166,7 @@ def quality(device: Device, corpus: Corpus, batch_tokens: int) -> dict[str, Any]
     base = load(MINILM, ARCHITECTURES[0].model, Device(device.kind, "float32"), batch_tokens)
     nearest, cosines = {}, {}
     exact = np.empty((0, 0), np.float32)
-    for name, encoder in sides_of(base, device).items():
+    for name, encoder in sides_of(base, device, folder).items():
         search = InnerProductTopK(
             encoder.encode_queries([corpus.query_texts[query] for query in queries]),
             K,
@@ -225,19 +227,13 @@ def project_e1(lengths: Lengths, measured: Mapping[str, Mapping[str, Any]], devi
     }
 
 
-def peers() -> dict[str, str]:
-    """Why other backends for INT8 have no figures."""
-    absent = [name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name) is None]
-    return dict.fromkeys(absent, "not measured: it is not installed, and no stage uses it")
-
-
 def print_table(figures: Mapping[str, Any]) -> None:
     """One line an architecture and side, then the padding and the projection."""
-    print(f"{'':30}{'documents/s':>12}{'tokens/s':>10}{'× float32':>11}{'by CPU':>8}")
+    print(f"{'':40}{'documents/s':>12}{'tokens/s':>10}{'× float32':>11}{'by CPU':>8}")
     for model, found in figures["architectures"].items():
         for name, side in found["sides"].items():
             print(
-                f"{model:20}{name:10}{side['documents_per_s']:12.1f}{side['tokens_per_s']:10.0f}"
+                f"{model:20}{name:20}{side['documents_per_s']:12.1f}{side['tokens_per_s']:10.0f}"
                 f"{side['speed']:11.2f}{side['speed_by_cpu_s']:8.2f}"
             )
     for budget, shares in figures["padding"]["msmarco"].items():
@@ -245,7 +241,7 @@ def print_table(figures: Mapping[str, Any]) -> None:
             f"{budget:>8} tokens a batch: real tokens {shares['sorted']:.1%}, in random batches {shares['random']:.1%}"
         )
     for name, side in figures["quality"]["sides"].items():
-        print(f"{name:10}" + ", ".join(f"{key} {value}" for key, value in side.items()))
+        print(f"{name:20}" + ", ".join(f"{key} {value}" for key, value in side.items()))
     e1 = figures["e1"]
     arithmetic = e1["gpu_hours_by_arithmetic"]
     print(
@@ -272,11 +268,12 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER, project: Pat
         measured = {
             of.model: measure(of, device, lengths, corpus, seconds, Path(temporary)) for of in ARCHITECTURES
         }
+        kept = quality(device, corpus, batch_tokens, Path(temporary) / "quality")
     figures: dict[str, Any] = {
         "note": chosen.note,
         "device": device.conditions() | {"kind": device.kind},
         "threads": torch.get_num_threads(),
-        "versions": {"torch": torch.__version__},
+        "versions": {"onnxruntime": onnxruntime.__version__, "torch": torch.__version__},
         "batch_tokens": batch_tokens,
         "weights": "random, but for `quality`",
         "lengths": {
@@ -294,8 +291,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER, project: Pat
             }
             for name, collection in STUDY.items()
         },
-        "quality": quality(device, corpus, batch_tokens),
-        "other_backends": peers(),
+        "quality": kept,
         "e1": project_e1(lengths, measured, device),
     }
     print_table(figures)

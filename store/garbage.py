@@ -1,8 +1,13 @@
-"""Freeing DVC's cache of what no revision uses: DVC's own `gc`, which first learns what every revision holds."""
+"""Freeing DVC's cache of what no revision uses: DVC's own collection, which first learns what every revision holds.
+
+DVC takes for used what the stages of `dvc.yaml` name. What other studies have computed stands in the lock file alone,
+and is kept as well.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +15,14 @@ from typing import TYPE_CHECKING, Any
 from store.errors import BitlakeError, InvalidInput, MissingArtifact, UnavailableResource
 from store.objects import first_line
 from store.revision import open_revision
+from store.study import read_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_data.hashfile.hash_info import HashInfo
+
+LOCK = "dvc.lock"
 
 KEPT = {"workspace": True, "all_tags": True, "all_branches": True, "all_experiments": True}
 """The scope of what is used: a published revision is a tag, and must stay as cheap to read as it is."""
@@ -34,25 +44,44 @@ class Garbage:
 def collect_garbage(root: Path, *, remove: bool = False, all_commits: bool = False) -> Garbage:
     """Find the objects that neither the workspace nor any tag, branch or experiment uses, and ``remove`` them if asked.
 
-    With ``all_commits`` whatever any commit uses stays as well. Remotes are left alone. Raises `InvalidInput` where it
-    cannot be known what a revision holds.
+    The workspace uses what its lock file names, whichever study that is of. With ``all_commits`` whatever any commit
+    uses stays as well. Remotes are left alone. Raises `InvalidInput` where it cannot be known what a revision holds.
     """
     from dvc.exceptions import DvcException
+    from dvc_data.hashfile.gc import gc
 
     scope = {**KEPT, "all_commits": all_commits}
     repo = open_revision(str(root)).repo
     branches = {name: on for name, on in scope.items() if name != "workspace"}
     _complete_manifests(repo, root, branches)
     try:
-        used = {info.value for infos in repo.used_objs(**branches).values() for info in infos}
-        cache = repo.cache.local
-        unused = [cache.oid_to_path(oid) for oid in cache.all() if oid not in used]
-        size = sum(os.path.getsize(path) for path in unused)
-        if remove and unused:
-            repo.gc(**scope)
+        with repo.lock:
+            used = {info for infos in repo.used_objs(**branches).values() for info in infos}
+            used.update(_locked(root, cache := repo.cache.local))
+            names = {info.value for info in used}
+            unused = [cache.oid_to_path(oid) for oid in cache.all() if oid not in names]
+            size = sum(os.path.getsize(path) for path in unused)
+            if remove and unused:
+                gc(cache, used)
     except (DvcException, OSError) as error:
         raise UnavailableResource(f"dvc gc: {first_line(error)}; nothing else was removed") from None
     return Garbage(len(unused), size, remove and bool(unused))
+
+
+def _locked(root: Path, cache: HashFileDB) -> Iterator[HashInfo]:
+    """What the lock file of the workspace names, as far as the cache has the lists of files."""
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    if not (root / LOCK).is_file():
+        return
+    stages = (read_yaml((root / LOCK).read_bytes()) or {}).get("stages", {})
+    for oid in {out["md5"] for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}:
+        info = HashInfo("md5", oid)
+        if cache.exists(oid):
+            yield info
+            if info.isdir:
+                yield from (file for _, _, file in Tree.load(cache, info) if file)
 
 
 def _complete_manifests(repo: Repo, root: Path, branches: dict[str, bool]) -> None:

@@ -18,9 +18,8 @@ TABLE_WIDTH = 24
 
 _QUERIES = 1 << 8  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
-_LOOKED_UP = (
-    1 << 10
-)  # documents whose parts are added at a time: they and a table stay in the second-level cache
+_LOOKED_UP = 1 << 10
+"""Documents whose parts are added at a time: they and a table stay in the second-level cache."""
 
 
 class TableTopK:

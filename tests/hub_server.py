@@ -32,6 +32,8 @@ NANO = {
 }
 """Collections of the nano study, by the seed of what stands in for them."""
 
+NANO_QUERIES = 50
+
 MODELS = {
     "sentence-transformers/all-MiniLM-L6-v2": {"dimension": 384, "pooling": "mean"},
     "intfloat/e5-base-v2": {"dimension": 768, "pooling": "mean"},
@@ -250,8 +252,8 @@ def readme(**configs: Mapping[str, str]) -> bytes:
 
 
 def nano_dataset(folder: Path, seed: int) -> Repository:
-    """A collection in the layout of NanoBEIR: three configurations of Parquet, judgements without scores."""
-    write_beir(folder, seed)
+    """A collection in the layout of NanoBEIR: three tables of Parquet, 50 queries, judgements without scores."""
+    write_beir(folder, seed, queries=NANO_QUERIES)
     documents = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
     queries = [json.loads(line) for line in (folder / "queries.jsonl").open()]
     pairs = [line.split("\t") for line in (folder / "qrels/test.tsv").read_text().splitlines()[1:]]

@@ -63,7 +63,8 @@ def model_folder(spec: SentenceTransformer, label: str) -> Path:
             f"models.{label}: {spec.public_name} has no modules.json, so it is not a sentence-transformers model; "
             "its pooling would have to be guessed"
         )
-    if not any(folder.rglob("*.safetensors")):
+    pickled = [path.parent for path in folder.rglob("pytorch_model*.bin")]
+    if not any(folder.rglob("*.safetensors")) or not all(any(at.glob("*.safetensors")) for at in pickled):
         raise InvalidInput(
             f"models.{label}: {spec.public_name} has no .safetensors file, and pickled weights are not read; "
             "choose a revision with safetensors"

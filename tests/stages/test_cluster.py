@@ -53,7 +53,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("study")
 
     def change(content: dict[str, Any]) -> None:
-        content["study"] = {"name": "tiny", "models": [CELL["model"]], "datasets": [CELL["dataset"]]}
+        content["study"] = {
+            "name": "tiny",
+            "models": [CELL["model"]],
+            "datasets": [CELL["dataset"]],
+            "sweeps": {},
+        }
         content["datasets"]["first"]["exclude_self"] = True
         content["embed"]["slab"] = 64
         content["extend"]["codecs"] = {
@@ -135,7 +140,8 @@ def test_two_workers_make_the_same_bytes(
 ) -> None:
     again(elsewhere, stage)
     assert lake(elsewhere) == lake(study)
-    assert len(results) >= 7
+    # The first slab is encoded by the stage itself, which measures what storing it costs.
+    assert len(results) >= 7 - (stage == "embed")
 
 
 EXTENSION = ("embed", "extend", "search-extended")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.leaf import open_leaf
-from tests.hub_server import SIGNATURE, TOKEN, client_environment, study_hub
+from tests.hub_server import NANO_QUERIES, SIGNATURE, TOKEN, client_environment, study_hub
 from tests.stages.checkouts import Checkout, check_out
 from tests.stages.projects import REPOSITORY, write_params
 
 MODEL = "intfloat/e5-base-v2"
 DATASET = "zeta-alpha-ai/NanoNQ"
+LAKE = "from cli.main import main; main()"
+"""The command `lake` by the code of a checkout, not by what is installed."""
 
 
 def nano_params() -> dict[str, Any]:
@@ -34,18 +40,23 @@ def nano_params() -> dict[str, Any]:
         "document_prefix": "passage: ",
         "normalize": True,
     }
-    content["study"] = {"name": "hub", "models": ["e5-base-v2"], "datasets": ["nano-nq"]}
+    content["study"] = {"name": "hub", "models": ["e5-base-v2"], "datasets": ["nano-nq"], "sweeps": {}}
     return content
 
 
-def artifacts(project: Checkout) -> dict[str, bytes]:
-    """Every file that the stages made."""
+def written(project: Checkout) -> dict[str, bytes]:
+    """Every file that the stages wrote."""
     return {
         str(path.relative_to(project.root)): path.read_bytes()
         for folder in ("lake.zarr", "corpora", ".bitlake")
         for path in sorted((project.root / folder).rglob("*"))
         if path.is_file()
     }
+
+
+def artifacts(project: Checkout) -> dict[str, bytes]:
+    """What stages wrote but the ledger, which has an entry for each run."""
+    return {path: content for path, content in written(project).items() if "/ledger/" not in path}
 
 
 @pytest.mark.timeout(900)
@@ -75,14 +86,14 @@ def test_a_study_of_the_hub_runs_and_runs_again_without_it(
         project.stages(*embed)
     made = artifacts(project)
     judgements = open_leaf(project.root / "lake.zarr/judgements/nano-nq", JUDGEMENTS)
-    assert (judgements.size("document"), judgements.size("query")) == (400, 40)
+    assert (judgements.size("document"), judgements.size("query")) == (400, NANO_QUERIES)
     assert judgements.attributes["source"] == "beir"
     embeddings = open_leaf(project.root / "lake.zarr/embeddings/e5-base-v2/nano-nq", EMBEDDINGS)
     vectors = embeddings.read("documents").astype(np.float32)
     assert vectors.shape == (400, 768)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
     assert embeddings.attributes["encoder"]["name"] == MODEL
-    for path, content in made.items():
+    for path, content in written(project).items():
         for secret in (SIGNATURE, TOKEN, server.url, str(tmp_path)):
             assert secret.encode() not in content, path
     # The server is gone: everything comes from the cache, byte for byte, and nothing is left half-written.
@@ -96,3 +107,31 @@ def test_a_study_of_the_hub_runs_and_runs_again_without_it(
     remedy = "is not wholly in the local cache and HF_HUB_OFFLINE is set; unset it to download it\n"
     assert failed.stderr.endswith(remedy)
     assert artifacts(project) == made
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_the_nano_study_runs_by_its_documented_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All-MiniLM-L6-v2 with its packaged weights and a random e5 of one layer; collections of drawn words."""
+    project = check_out(tmp_path)
+    shutil.copytree(REPOSITORY / "cli", project.root / "cli")
+    shutil.copy(REPOSITORY / "params.yaml", project.root)
+    with study_hub(tmp_path / "hub").serve() as server:
+        for name, value in client_environment(server.url, tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        project.run(sys.executable, "-c", LAKE, "study", "use", "nano")
+        project.dvc("repro")
+    # Nothing is left to do, with the server gone.
+    assert "up to date" in project.dvc("status").stdout
+    told = json.loads(project.run(sys.executable, "-c", LAKE, "study", "status", "--json").stdout)
+    assert {step["state"] for step in told["steps"]} == {"done"}
+    results = pd.read_csv(project.root / "report/results.csv")
+    cells = results[["model", "dataset"]].drop_duplicates()
+    assert len(cells) == 6
+    assert set(results["dataset"]) == {"nano-msmarco", "nano-nq", "nano-scifact"}
+    # A codec that keeps everything finds what the exact search finds.
+    kept = results[(results.codec == "float16") & (results.metric == "overlap")]
+    assert len(kept)
+    assert (kept["value"] > 0.99).all()

@@ -44,19 +44,15 @@ PLAN: dict[str, Cells] = {
 """Cells of each study with the bits of Phase-1 codes and the bytes of PQ codes."""
 
 
-def with_collections(root: Path) -> None:
-    """The repository's parameters and studies; collections that ``params.yaml`` lacks stand in for those of the hub."""
+def with_studies(root: Path) -> None:
+    """The repository's parameters and studies."""
     shutil.copytree(REPOSITORY / "studies", root / "studies", dirs_exist_ok=True)
-    text = (REPOSITORY / "params.yaml").read_text()
-    known = yaml.safe_load(text)["datasets"]
-    entry = "  {}:\n    source: beir\n    path: none\n    split: test\n    exclude_self: false\n    grown_from: []\n"
-    more = "".join(entry.format(name) for name in (*COLLECTIONS, *NANO) if name not in known)
-    (root / "params.yaml").write_text(text.replace("\ndatasets:\n", f"\ndatasets:\n{more}"))
+    shutil.copy(REPOSITORY / "params.yaml", root)
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    with_collections(tmp_path)
+    with_studies(tmp_path)
     return tmp_path
 
 
@@ -118,7 +114,7 @@ def test_geometry_asks_for_no_more_queries_than_a_small_collection_has(project: 
 def test_dvc_lists_exactly_the_plan(name: str, tmp_path: Path) -> None:
     """The real `dvc` where nothing is computed. Without `--force` it stops at the first input that is not there."""
     project = check_out(tmp_path)
-    with_collections(project.root)
+    with_studies(project.root)
     study.use(project.root, name)
     listed = project.dvc("repro", "--dry", "--force").stdout
     assert started(listed) == steps_of(PLAN[name])

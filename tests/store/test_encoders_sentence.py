@@ -388,6 +388,12 @@ def test_a_folder_that_is_not_a_model_is_refused(folder: Path, tmp_path: Path) -
     (broken / "model.safetensors").rename(broken / "pytorch_model.bin")
     with pytest.raises(InvalidInput, match=r"^models\.tiny: broken has no \.safetensors file, and pickled"):
         encoder(broken)
+    shutil.copy(folder / "model.safetensors", broken)
+    (broken / "pytorch_model.bin").unlink()
+    (broken / "2_Dense").mkdir()
+    (broken / "2_Dense" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(InvalidInput, match=r"^models\.tiny: broken has no \.safetensors file, and pickled"):
+        encoder(broken)
     (broken / "modules.json").unlink()
     with pytest.raises(InvalidInput, match=r"^models\.tiny: broken has no modules\.json, so it is not"):
         encoder(broken)

@@ -83,6 +83,16 @@ def test_tags_branches_and_the_workspace_lose_nothing(project: LakeProject) -> N
     assert collect_garbage(project.root, remove=True) == Garbage(0, 0, removed=False)
 
 
+def test_what_another_study_has_computed_is_kept(project: LakeProject) -> None:
+    """Its stage is not in `dvc.yaml` under this study; its entry in the lock file stays."""
+    computed = used_only_by(project, "main", ["v1", "side"])
+    assert computed
+    (project.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    project.git("commit", "--quiet", "--all", "--message", "another study")
+    assert collect_garbage(project.root, remove=True).removed
+    assert computed <= set(cached(project))
+
+
 def test_with_all_commits_every_commit_keeps_its_objects(project: LakeProject) -> None:
     before = cached(project)
     assert collect_garbage(project.root, remove=True, all_commits=True) == Garbage(0, 0, removed=False)

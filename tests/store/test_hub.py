@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from store.encoders.sentence import SentenceEncoder
-from tests.hub_server import SIGNATURE, TOKEN, Hub, Repository, model, nano_dataset
+from tests.hub_server import NANO_QUERIES, SIGNATURE, TOKEN, Hub, Repository, model, nano_dataset
 from tests.servers import Server
 from tests.store.hub_clients import Client
 from tests.store.tiny_models import DIMENSION, POSITIONS, save_tiny_bert, tiny_spec
@@ -108,7 +108,7 @@ def test_downloaded_once_then_taken_from_the_cache(
             first.model(model_entry("owner/right")),
         )
     assert corpus["counts"]["documents"] == 400
-    assert corpus["counts"]["queries"] == len(corpus["judgements"]) == 40
+    assert corpus["counts"]["queries"] == len(corpus["judgements"]) == NANO_QUERIES
     (local,) = [SentenceEncoder(tiny_spec(save_tiny_bert(tmp_path / "tiny"), revision=COMMIT), "tiny", 2)]
     np.testing.assert_allclose(
         encoder["vectors"], local.encode_documents(["a matrix", "the mean"]), atol=1e-6
