@@ -32,7 +32,7 @@ NANO = {
 }
 """Collections of the nano study, by the seed of what stands in for them."""
 
-NANO_QUERIES = 50
+NANO_DOCUMENTS, NANO_QUERIES = 800, 50
 
 MODELS = {
     "sentence-transformers/all-MiniLM-L6-v2": {"dimension": 384, "pooling": "mean"},
@@ -252,8 +252,8 @@ def readme(**configs: Mapping[str, str]) -> bytes:
 
 
 def nano_dataset(folder: Path, seed: int) -> Repository:
-    """A collection in the layout of NanoBEIR: three tables of Parquet, 50 queries, judgements without scores."""
-    write_beir(folder, seed, queries=NANO_QUERIES)
+    """A collection in the layout of NanoBEIR: three tables of Parquet, judgements without scores."""
+    write_beir(folder, seed, NANO_DOCUMENTS, NANO_QUERIES)
     documents = [json.loads(line) for line in (folder / "corpus.jsonl").open()]
     queries = [json.loads(line) for line in (folder / "queries.jsonl").open()]
     pairs = [line.split("\t") for line in (folder / "qrels/test.tsv").read_text().splitlines()[1:]]

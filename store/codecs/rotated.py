@@ -49,8 +49,9 @@ class OPQCodec:
     def fit(self, sample: Floats) -> State:
         """`rotation` (dimension, dimension) float32, multiples of 2^-24, and `codebooks` as PQ's.
 
-        Raises InvalidInput as PQ does. The same sample gives the same state on one machine; another machine may
-        round differently.
+        Raises InvalidInput as PQ does, and for fewer documents than dimensions: they do not determine a rotation, and
+        Faiss (1.15) then writes beyond the memory that it has for them. The same sample gives the same state on one
+        machine; another machine may round differently.
         """
         check_vectors(sample)
         documents, dimension = sample.shape
@@ -61,6 +62,11 @@ class OPQCodec:
         if documents < CENTROIDS:
             raise InvalidInput(
                 f"OPQ is fitted on {documents} documents, fewer documents than OPQ's {CENTROIDS} centroids: "
+                "add documents or leave OPQ out"
+            )
+        if documents < dimension:
+            raise InvalidInput(
+                f"OPQ is fitted on {documents} documents, fewer documents than the {dimension} dimensions: "
                 "add documents or leave OPQ out"
             )
         alternation = faiss.OPQMatrix(dimension, self.code_bytes)

@@ -16,7 +16,7 @@ import yaml
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.leaf import open_leaf
-from tests.hub_server import NANO_QUERIES, SIGNATURE, TOKEN, client_environment, study_hub
+from tests.hub_server import NANO_DOCUMENTS, NANO_QUERIES, SIGNATURE, TOKEN, client_environment, study_hub
 from tests.stages.checkouts import Checkout, check_out
 from tests.stages.projects import REPOSITORY, write_params
 
@@ -86,11 +86,11 @@ def test_a_study_of_the_hub_runs_and_runs_again_without_it(
         project.stages(*embed)
     made = artifacts(project)
     judgements = open_leaf(project.root / "lake.zarr/judgements/nano-nq", JUDGEMENTS)
-    assert (judgements.size("document"), judgements.size("query")) == (400, NANO_QUERIES)
+    assert (judgements.size("document"), judgements.size("query")) == (NANO_DOCUMENTS, NANO_QUERIES)
     assert judgements.attributes["source"] == "beir"
     embeddings = open_leaf(project.root / "lake.zarr/embeddings/e5-base-v2/nano-nq", EMBEDDINGS)
     vectors = embeddings.read("documents").astype(np.float32)
-    assert vectors.shape == (400, 768)
+    assert vectors.shape == (NANO_DOCUMENTS, 768)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
     assert embeddings.attributes["encoder"]["name"] == MODEL
     for path, content in written(project).items():

@@ -76,3 +76,14 @@ def test_a_rotation_pays_where_distant_dimensions_hang_together() -> None:
 def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     OPQCodec(2, seed=0, iterations=1).fit(vectors(256, seed=7))
     assert capfd.readouterr() == ("", "")
+
+
+def test_fewer_documents_than_dimensions_are_refused() -> None:
+    """Faiss's training would write beyond its memory."""
+    with pytest.raises(
+        InvalidInput, match=r"^OPQ is fitted on 300 documents, fewer documents than the 304 dim"
+    ):
+        OPQCodec(8, seed=0, iterations=1).fit(np.ones((300, 304), np.float32))
+    OPQCodec(8, seed=0, iterations=1).fit(
+        np.random.RandomState(0).standard_normal((304, 304)).astype(np.float32)
+    )

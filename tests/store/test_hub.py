@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from store.encoders.sentence import SentenceEncoder
-from tests.hub_server import NANO_QUERIES, SIGNATURE, TOKEN, Hub, Repository, model, nano_dataset
+from tests.hub_server import (
+    NANO_DOCUMENTS,
+    NANO_QUERIES,
+    SIGNATURE,
+    TOKEN,
+    Hub,
+    Repository,
+    model,
+    nano_dataset,
+)
 from tests.servers import Server
 from tests.store.hub_clients import Client
 from tests.store.tiny_models import DIMENSION, POSITIONS, save_tiny_bert, tiny_spec
@@ -107,7 +116,7 @@ def test_downloaded_once_then_taken_from_the_cache(
             first.corpus(dataset_entry("owner/right")),
             first.model(model_entry("owner/right")),
         )
-    assert corpus["counts"]["documents"] == 400
+    assert corpus["counts"]["documents"] == NANO_DOCUMENTS
     assert corpus["counts"]["queries"] == len(corpus["judgements"]) == NANO_QUERIES
     (local,) = [SentenceEncoder(tiny_spec(save_tiny_bert(tmp_path / "tiny"), revision=COMMIT), "tiny", 2)]
     np.testing.assert_allclose(
@@ -166,7 +175,7 @@ def test_what_the_hub_does_not_have_or_not_whole(
         }
         # Mended, and run again as the message says.
         put(hub, made, "owner/short")
-        assert client.corpus(dataset_entry("owner/short"))["counts"]["documents"] == 400
+        assert client.corpus(dataset_entry("owner/short"))["counts"]["documents"] == NANO_DOCUMENTS
         assert "vectors" in client.model(model_entry("owner/short"))
     for field, kind in (("hub", "dataset"), ("models.tiny", "model")):
         what = f"{field}: owner/%s at revision {COMMIT}"
@@ -219,7 +228,7 @@ def test_a_hub_that_goes_away_in_the_middle(
         )
         server.stop()
         server.start()
-        assert client.corpus(dataset_entry("owner/large"))["counts"]["documents"] == 400
+        assert client.corpus(dataset_entry("owner/large"))["counts"]["documents"] == NANO_DOCUMENTS
 
 
 def test_a_cached_file_that_is_not_the_listed_one(
