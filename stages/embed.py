@@ -128,7 +128,7 @@ def run(run: Run[Params]) -> None:
             recipe,
             slabs,
             encoding.stored,
-            in_order=encoding.through(engine, partial(encode_slab, elsewhere))
+            in_order=encoding.through(engine, partial(encode_slab, elsewhere), watched.advance)
             if engine.cuts
             else engine.in_order,
         )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.engine import Engine
+from stages.slabs import Encoded
 from store import digest
 from store.encoders.base import Encoder, Vectors
 from store.growth import Block, Earlier, InOrder
@@ -74,10 +75,12 @@ class Encoding:
         self._narrow(self._plan[number])
         return part.values
 
-    def through(self, engine: Engine, encode: Callable[[Block], tuple[NDArray[np.float16], int]]) -> InOrder:
+    def through(
+        self, engine: Engine, encode: Callable[[Block], Encoded], arrived: Callable[[int, int], None]
+    ) -> InOrder:
         """`stored` of slabs in order, where an engine runs ``encode`` for those that are not kept.
 
-        ``encode`` gives the vectors as they are stored and the tokens of a batch.
+        ``arrived`` is told the texts and the tokens of each slab that was encoded elsewhere.
         """
 
         def in_order(work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], /) -> Iterator[Any]:
@@ -90,10 +93,11 @@ class Encoding:
             for slab in slabs:
                 if slab.first in absent:
                     number = self._number[slab.first]
-                    values, tokens = next(arriving)
-                    notes = {BATCH_TOKENS: tokens}
-                    self._kept.keep(_name(number), self._slab_origin(slab), values, **notes)
+                    found = next(arriving)
+                    notes = {BATCH_TOKENS: found.batch_tokens}
+                    self._kept.keep(_name(number), self._slab_origin(slab), found.vectors, **notes)
                     self._encoded.add(number)
+                    arrived(slab.rows, found.tokens)
                     left -= slab.rows
                     self._advanced(self.encoded, left)
                 yield work(slab)

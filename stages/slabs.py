@@ -44,8 +44,26 @@ def identity_of(encoder: Encoder) -> str:
     return json.dumps([dict(encoder.identity), dict(encoder.conditions)], sort_keys=True)
 
 
-def encode_slab(slabs: Slabs, slab: Block) -> tuple[NDArray[np.float16], int]:
-    """The vectors of a slab as they are stored, and the tokens of a batch by which they were made.
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of a slab as they are stored, the tokens of a batch by which they were made, and those of the texts."""
+
+    vectors: NDArray[np.float16]
+    batch_tokens: int
+    tokens: int
+
+
+class _Counted:
+    """Counts the tokens that an encoder has seen."""
+
+    tokens = 0
+
+    def __call__(self, texts: int, tokens: int) -> None:
+        self.tokens += tokens
+
+
+def encode_slab(slabs: Slabs, slab: Block) -> Encoded:
+    """The documents of a slab, encoded by this process.
 
     Raises InvalidInput where this process has other texts or another encoder than the stage.
     """
@@ -56,12 +74,15 @@ def encode_slab(slabs: Slabs, slab: Block) -> tuple[NDArray[np.float16], int]:
             f"corpora/{slabs.dataset}: a worker has other texts than the stage; share the project's folder with the "
             f"workers, or run `dvc repro corpus@{slabs.dataset}` on each"
         )
-    encoder = _encoder(slabs)
-    return encoder.encode_documents(texts).astype(np.float16), encoder.batch_tokens
+    encoder, counted = _encoder(slabs)
+    before = counted.tokens
+    vectors = encoder.encode_documents(texts).astype(np.float16)
+    return Encoded(vectors, encoder.batch_tokens, counted.tokens - before)
 
 
 @lru_cache(maxsize=1)
-def _encoder(slabs: Slabs) -> Encoder:
+def _encoder(slabs: Slabs) -> tuple[Encoder, _Counted]:
+    counted = _Counted()
     layout = _layout(slabs)
     documents = layout.corpus(slabs.dataset) / DOCUMENTS_FILE
     encoder = prepared_encoder(
@@ -72,13 +93,14 @@ def _encoder(slabs: Slabs) -> Encoder:
         cache=layout.prepared,
         batch_size=slabs.batch_size,
         device=slabs.device,
+        advance=counted,
     )
     if identity_of(encoder) != slabs.identity:
         raise InvalidInput(
             f"models.{slabs.model}: a worker has another encoder than the stage; share the project's folder with the "
             "workers, so that what was fitted is fitted once"
         )
-    return encoder
+    return encoder, counted
 
 
 def _layout(slabs: Slabs) -> Layout:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pytest
 import torch
 from transformers import BertModel
 
+from stages import embed
 from store.artifacts.embeddings import EMBEDDINGS
+from store.encoders.progress import EncodingProgress
 from store.encoders.sentence import SentenceEncoder
 from store.leaf import open_leaf
 from tests.stages.projects import REPOSITORY, run
@@ -169,6 +172,51 @@ def test_a_part_that_was_damaged_is_encoded_again(
     collection.run("embed")
     assert encoded == [SLAB] * (SLABS - 4)
     assert digests(collection.lake) == undisturbed
+
+
+class Elsewhere:
+    """An engine that cuts; what it is given is done here, and counted."""
+
+    cuts, at_once = True, 1
+
+    def __init__(self) -> None:
+        self.jobs = 0
+
+    def in_order(self, work: Callable[..., Any], jobs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+        for job in jobs:
+            self.jobs += 1
+            yield work(*job)
+
+
+def test_slabs_that_were_kept_are_not_sent_to_workers(
+    collection: Collection, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, collection, 10)
+    engine, told = Elsewhere(), [0, 0]
+    plain = EncodingProgress.advance
+
+    def advance(self: EncodingProgress, texts: int, tokens: int) -> None:
+        told[0], told[1] = told[0] + texts, told[1] + tokens
+        plain(self, texts, tokens)
+
+    monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
+    monkeypatch.setattr(EncodingProgress, "advance", advance)
+    collection.run("embed")
+    assert engine.jobs == SLABS - 10
+    assert told[0] == (SLABS - 10) * SLAB
+    assert told[1] > told[0]
+    assert digests(collection.lake) == undisturbed
+
+
+def test_the_plans_of_workers_are_recorded(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Elsewhere()
+    monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
+    Shrinking(monkeypatch, collection, 7, 200)
+    collection.run("embed")
+    first, (changed, tokens) = plan(collection)["documents"]
+    assert first == [0, 512]
+    assert changed == 7
+    assert tokens <= 200
 
 
 def other_model(collection: Collection, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_slabs_are_what_the_stage_stored(project: Path, wanted: Slabs) -> None:
     keys = {"model": MODEL, "dataset": DATASET}
     stored = open_leaf(Layout(project).leaf("embeddings", keys), EMBEDDINGS)
     for slab in blocks(project):
-        assert encode_slab(wanted, slab)[0].tobytes() == stored.read("documents", slab.slice).tobytes()
+        assert encode_slab(wanted, slab).vectors.tobytes() == stored.read("documents", slab.slice).tobytes()
 
 
 def test_the_texts_of_the_worker_s_own_checkout_serve(
@@ -60,8 +60,8 @@ def test_the_texts_of_the_worker_s_own_checkout_serve(
 ) -> None:
     monkeypatch.setattr(slabs, "CHECKOUT", project)
     slab = blocks(project)[1]
-    found, _ = encode_slab(replace(wanted, root=tmp_path), slab)
-    assert found.tobytes() == encode_slab(wanted, slab)[0].tobytes()
+    found = encode_slab(replace(wanted, root=tmp_path), slab)
+    assert found.vectors.tobytes() == encode_slab(wanted, slab).vectors.tobytes()
 
 
 def test_other_texts_are_refused(project: Path, wanted: Slabs) -> None:
