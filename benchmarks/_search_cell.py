@@ -37,7 +37,7 @@ MODEL, DATASET = "all-MiniLM-L6-v2", "scifact"
 def make_cell(root: Path, documents: int, queries: int) -> None:
     """A project below ``root`` whose only cell has drawn embeddings and judgements."""
     content = yaml.safe_load((ROOT / params.PARAMS).read_text(encoding="utf-8"))
-    content["study"] = {"name": "cell", "models": [MODEL], "datasets": [DATASET]}
+    content["study"] = {"name": "cell", "models": [MODEL], "datasets": [DATASET], "sweeps": {}}
     (root / params.PARAMS).write_text(yaml.safe_dump(content), encoding="utf-8")
     graph.write(root, params.load(root))
     base, layout = stored(), Layout(root)
