@@ -46,8 +46,10 @@ from store.search import InnerProductTopK
 
 FLOAT32, INT8, ONNX = "float32", "int8, torch", "int8, ONNX Runtime"
 SLAB = 16384
-BATCH_TOKENS = {"cpu": 4096, "cuda": 32768}
-"""Tokens of a batch: what keeps the device busy, and padding below one in twenty."""
+BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
+"""Tokens of a batch: what keeps the device (a thread of the CPU) busy, and padding below one in twenty."""
+BATCHES = 2
+"""At least so many a thread are timed, so that no thread waits for another for long."""
 SWEPT_TOKENS = (2048, 8192, 32768, 65536, 131072)
 SECONDS = {"cpu": 4.0, "cuda": 2.0}
 """About how long one side encodes, once."""
@@ -128,7 +130,9 @@ def measure(
     start = time.perf_counter()
     sides[FLOAT32].encode_documents(few)
     rate = len(few) / (time.perf_counter() - start)
-    chosen = texts[: int(np.clip(rate * seconds, 2 * len(few), len(texts)))]
+    busy = BATCHES * budget * (torch.get_num_threads() if device.kind == "cpu" else 1)
+    least = int(np.searchsorted(np.cumsum(drawn), busy)) + 1
+    chosen = texts[: int(max(least, rate * seconds))]
     for encoder in sides.values():
         encoder.encode_documents(few)
     turns = {name: Side(partial(encoder.encode_documents, chosen)) for name, encoder in sides.items()}
