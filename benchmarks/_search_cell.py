@@ -23,14 +23,7 @@ from store.commit import commit_leaf
 from store.layout import Layout
 
 QUERIES = 7_000
-EXPERIMENTS = {
-    "binarize": "E2",
-    "quantize": "E3",
-    "exact": "E4",
-    "search-binary": "E5",
-    "search-quantized": "E6",
-    "geometry": "E7",
-}
+EXPERIMENTS = ("E2", "E3", "E4", "E5", "E6", "E7")
 MODEL, DATASET = "all-MiniLM-L6-v2", "scifact"
 
 
@@ -63,7 +56,9 @@ def cell_times(documents: int, queries: int = QUERIES) -> dict[str, Any]:
     stages: dict[str, dict[str, float]] = {}
     with TemporaryDirectory() as temporary:
         make_cell(Path(temporary), documents, queries)
-        for stage, experiment in EXPERIMENTS.items():
+        planned = params.load(Path(temporary)).budget.experiments
+        for experiment in EXPERIMENTS:
+            (stage,) = planned[experiment].stages
             command = [sys.executable, "-m", "stages", stage, "--model", MODEL, "--dataset", DATASET]
             before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
             environment = os.environ | {"PYTHONPATH": str(ROOT)}

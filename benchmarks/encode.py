@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from analysis.quality import Judgements, gains, ndcg, overlap
 from benchmarks._encoders import (
     ARCHITECTURES,
-    MINILM,
+    PACKAGED,
     Architecture,
     Lengths,
     load,
     on,
+    packaged,
     save_random,
     texts_at_hand,
     texts_of,
@@ -167,7 +168,7 @@ def quality(device: Device, corpus: Corpus, batch_tokens: int, folder: Path) -> 
         np.array([relevance for _, _, relevance in pairs], np.int64),
         len(queries),
     )
-    base = load(MINILM, ARCHITECTURES[0].model, Device(device.kind, "float32"), batch_tokens)
+    base = load(packaged(), PACKAGED, Device(device.kind, "float32"), batch_tokens)
     nearest, cosines = {}, {}
     exact = np.empty((0, 0), np.float32)
     for name, encoder in sides_of(base, device, folder).items():

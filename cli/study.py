@@ -53,12 +53,10 @@ def status(
 
 def _rows(found: Progress) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """A row for each cell, with a column for each of its stages, and one for each other stage."""
-    from stages.progress import EXPERIMENTS
-
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     others = []
     for step in found.steps:
-        name = " ".join(filter(None, [EXPERIMENTS.get(step.stage), step.stage]))
+        name = " ".join(filter(None, [step.experiment, step.stage]))
         if len(step.keys) == 2:
             row = cells.setdefault(tuple(step.keys.values()), {"cell": " × ".join(step.keys.values())})
             row[name] = _state(step)

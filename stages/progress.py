@@ -12,26 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.budget import OTHER
 from stages import code
 from stages.graph import expand
-from stages.params import PARAMS, Params, read_yaml, stages
-from store.places import PLACES, Locked, everywhere, in_workspace
-
-LOCK = "dvc.lock"
+from stages.params import PARAMS, Params, stages
+from store.places import LOCK, PLACES, Locked, everywhere, in_workspace, locked_stages
 
 DONE, STALE, MISSING = "done", "stale", "missing"
-
-EXPERIMENTS = {
-    "embed": "E1",
-    "binarize": "E2",
-    "quantize": "E3",
-    "exact": "E4",
-    "search-binary": "E5",
-    "search-quantized": "E6",
-    "geometry": "E7",
-    "correlate": "E8",
-}
-"""The experiment that a stage is, where it is one."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +27,7 @@ class Step:
 
     Attributes:
         name: as DVC calls it; ``stage`` and ``keys`` are what it is made of.
+        experiment: the one of the plan that the stage belongs to, if any.
         state: ``done``, ``stale`` or ``missing``; ``why``, in words, where it is not done.
         where: the places that hold all of its outputs.
         outs: paths of its outputs, relative to the project.
@@ -47,6 +35,7 @@ class Step:
 
     name: str
     stage: str
+    experiment: str | None
     keys: Mapping[str, str]
     state: str
     why: str
@@ -64,8 +53,11 @@ class Progress:
 
     def as_json(self) -> dict[str, Any]:
         """The progress as plain JSON values."""
-        steps = [{**asdict(step), "experiment": EXPERIMENTS.get(step.stage)} for step in self.steps]
-        return {"study": self.study, "steps": steps, "notes": list(self.notes)}
+        return {
+            "study": self.study,
+            "steps": [asdict(step) for step in self.steps],
+            "notes": list(self.notes),
+        }
 
 
 def progress(root: Path, params: Params, content: Mapping[str, Any], *, remote: bool) -> Progress:
@@ -73,7 +65,7 @@ def progress(root: Path, params: Params, content: Mapping[str, Any], *, remote: 
 
     The cache and the default remote are asked only with ``remote``; without, no more than the workspace is looked at.
     """
-    lock = read_yaml(root / LOCK).get("stages", {}) if (root / LOCK).is_file() else {}
+    lock = locked_stages(root)
     wanted = {name: stage for name, stage in expand(params).items() if name.partition("@")[0] in stages()}
     entries = {name: lock[name] for name in wanted if name in lock}
     locked = {name: _locked(wanted[name], entry) for name, entry in entries.items()}
@@ -100,8 +92,19 @@ def progress(root: Path, params: Params, content: Mapping[str, Any], *, remote: 
         state = MISSING if name not in entries else STALE if why else DONE
         if state == DONE and not where:
             state, why = MISSING, "was made, but is nowhere to be had"
+        kind, of = keys[name]
+        experiment = params.budget.experiment_of(kind)
         steps.append(
-            Step(name, *keys[name], state, why, tuple(place for place in PLACES if place in where), outs)
+            Step(
+                name=name,
+                stage=kind,
+                experiment=None if experiment == OTHER else experiment,
+                keys=of,
+                state=state,
+                why=why,
+                where=tuple(place for place in PLACES if place in where),
+                outs=outs,
+            )
         )
     return Progress(params.study.name, tuple(steps), found.notes)
 

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from store.errors import BitlakeError, InvalidInput, MissingArtifact, UnavailableResource
 from store.objects import first_line
+from store.places import locked_stages
 from store.revision import open_revision
-from store.study import read_yaml
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc_data.hashfile.db import HashFileDB
     from dvc_data.hashfile.hash_info import HashInfo
 
-LOCK = "dvc.lock"
 
 KEPT = {"workspace": True, "all_tags": True, "all_branches": True, "all_experiments": True}
 """The scope of what is used: a published revision is a tag, and must stay as cheap to read as it is."""
@@ -73,10 +72,9 @@ def _locked(root: Path, cache: HashFileDB) -> Iterator[HashInfo]:
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import Tree
 
-    if not (root / LOCK).is_file():
-        return
-    stages = (read_yaml((root / LOCK).read_bytes()) or {}).get("stages", {})
-    for oid in {out["md5"] for stage in stages.values() for out in stage.get("outs", ()) if "md5" in out}:
+    for oid in {
+        out["md5"] for stage in locked_stages(root).values() for out in stage.get("outs", ()) if "md5" in out
+    }:
         info = HashInfo("md5", oid)
         if cache.exists(oid):
             yield info

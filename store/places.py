@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store.errors import BitlakeError, MissingArtifact
+from store.errors import BitlakeError, InvalidInput, MissingArtifact
 from store.objects import first_line, parse_manifest
 from store.revision import Revision, open_revision, remote_locations
+from store.study import read_yaml
+
+LOCK = "dvc.lock"
 
 PLACES = LOCAL, CACHE, REMOTE = "local", "cache", "remote"
 
@@ -47,6 +50,18 @@ class Found:
     places: Mapping[str, tuple[str, ...]]
     other: frozenset[str]
     notes: tuple[str, ...]
+
+
+def locked_stages(root: Path) -> Mapping[str, Any]:
+    """What the workspace's lock file says of each stage that was ever run; nothing where there is none."""
+    lock = root / LOCK
+    if not lock.is_file():
+        return {}
+    try:
+        content = read_yaml(lock.read_bytes()) or {}
+    except ValueError as error:
+        raise InvalidInput(f"{LOCK}: is no YAML ({error}); mend it, or git checkout {LOCK}") from None
+    return content.get("stages", {}) if isinstance(content, dict) else {}
 
 
 def in_workspace(root: Path, outputs: Iterable[Locked]) -> Found:

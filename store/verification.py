@@ -20,18 +20,17 @@ from store.lake import SCHEMAS, Workspace
 from store.layout import LAKE, Layout
 from store.leaf import Leaf, open_leaf
 from store.objects import ObjectFiles, Objects, parse_manifest
+from store.places import LOCK, locked_stages
 from store.revision import Output, Revision, open_revision, remote_locations
 from store.shard import stored_checksums
 from store.source import Folder, Source
-from store.study import named_studies, read_yaml
+from store.study import named_studies
 
 READERS = 4
 """Objects of a revision that are read at the same time; each is held whole, at most one shard (see `store.schema`)."""
 
 GROUP = {"attributes": {}, "node_type": "group", "zarr_format": 3}
 """The document of a group above the leaves."""
-
-LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -288,10 +287,8 @@ def _orphans(revision: Revision) -> Iterator[Finding]:
                 if users
                 else f"remove it: rm -r {path}",
             )
-    lock = revision.root / LOCK
     stages = {stage.name for stage in revision.repo.index.stages if hasattr(stage, "name")}
-    entries = (read_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
-    for name, entry in entries.items():
+    for name, entry in locked_stages(revision.root).items():
         if name not in stages:
             users = whose(out["path"] for out in entry.get("outs", ()))
             yield Finding(

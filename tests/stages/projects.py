@@ -47,6 +47,21 @@ def write_beir(folder: Path, seed: int, documents: int = DOCUMENTS, queries: int
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(judged) + "\n")
 
 
+def beir_entry(path: str) -> dict[str, Any]:
+    """An entry of ``datasets`` for a collection in the folder ``path``, whole."""
+    return {
+        "source": "beir",
+        "path": path,
+        "hub": None,
+        "split": "test",
+        "training": None,
+        "max_documents": None,
+        "seed": 0,
+        "exclude_self": False,
+        "grown_from": [],
+    }
+
+
 def tiny_params(data: Path) -> dict[str, Any]:
     """The repository's parameters with two LSA models, two collections below ``data`` and small settings."""
     content: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
@@ -55,20 +70,7 @@ def tiny_params(data: Path) -> dict[str, Any]:
         "lsa-32": {**lsa, "dimension": 32, "min_df": 1, "max_features": 4096},
         "lsa-64": {**lsa, "dimension": 64, "min_df": 1, "max_features": 4096},
     }
-    content["datasets"] = {
-        name: {
-            "source": "beir",
-            "path": str(data / name),
-            "hub": None,
-            "split": "test",
-            "training": None,
-            "max_documents": None,
-            "seed": 0,
-            "exclude_self": False,
-            "grown_from": [],
-        }
-        for name in ("first", "second")
-    }
+    content["datasets"] = {name: beir_entry(str(data / name)) for name in ("first", "second")}
     content["study"] = {
         "name": "tiny",
         "models": ["lsa-32", "lsa-64"],

@@ -213,10 +213,7 @@ def test_the_plans_of_workers_are_recorded(collection: Collection, monkeypatch: 
     monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
     Shrinking(monkeypatch, collection, 7, 200)
     collection.run("embed")
-    first, (changed, tokens) = plan(collection)["documents"]
-    assert first == [0, 512]
-    assert changed == 7
-    assert tokens <= 200
+    assert_shrunk(collection)
 
 
 def other_model(collection: Collection, tmp_path: Path) -> None:
@@ -291,6 +288,14 @@ def plan(collection: Collection) -> dict[str, Any]:
     return found
 
 
+def assert_shrunk(collection: Collection) -> None:
+    """The plan says that memory ended at the seventh slab."""
+    first, (changed, tokens) = plan(collection)["documents"]
+    assert first == [0, 512]
+    assert changed == 7
+    assert tokens <= 200
+
+
 def test_the_plan_is_recorded(
     collection: Collection, project: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,10 +307,7 @@ def test_the_plan_is_recorded(
     with monkeypatch.context() as patch:
         Shrinking(patch, collection, 7, 200)
         collection.run("embed")
-    first, (changed, tokens) = plan(collection)["documents"]
-    assert first == [0, 512]
-    assert changed == 7
-    assert tokens <= 200
+    assert_shrunk(collection)
 
 
 def test_stopped_after_memory_ended_it_goes_on_with_the_smaller_plan(

@@ -15,6 +15,7 @@ from stages import params, study
 from stages.progress import DONE, MISSING, STALE, Progress, Step
 from stages.stage import CELL
 from store import open_lake
+from store.errors import InvalidInput
 from tests.stages.checkouts import Checkout, check_out, started
 from tests.stages.projects import run, tiny_params, write_beir, write_params
 
@@ -224,6 +225,16 @@ def test_files_that_are_not_those_of_the_lock_are_named(project: Checkout) -> No
     assert step(project, "geometry@lsa-64-first").why == f"{leaf} is not what dvc.lock says"
     document.unlink()
     assert step(project, "geometry@lsa-64-first").state == STALE
+
+
+def test_a_lock_file_with_a_conflict_is_named(project: Checkout) -> None:
+    (project.root / "dvc.lock").write_text(
+        "<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n"
+    )
+    with pytest.raises(
+        InvalidInput, match=r"^dvc\.lock: is no YAML \(.*\); mend it, or git checkout dvc\.lock$"
+    ):
+        status(project)
 
 
 def allow_partial(project: Checkout, allowed: bool) -> None:

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from stages import graph, params, study
-from stages.progress import EXPERIMENTS
 from stages.stage import CELL
 from store.errors import InvalidInput
 from tests.stages.checkouts import check_out, started
@@ -257,5 +256,7 @@ def test_make_core_names_the_core_alone(project: Path) -> None:
         name = waiting.pop()
         needed.add(name)
         waiting += [makers[schema.artifact] for schema in stages[name].reads]
-    experiments = set(EXPERIMENTS)
+    planned = params.load(REPOSITORY).budget.experiments
+    experiments = {stage for number in range(1, 9) for stage in planned[f"E{number}"].stages}
+    assert len(experiments) == 8
     assert needed == experiments | {"corpus", "quality"}

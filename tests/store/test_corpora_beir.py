@@ -11,6 +11,7 @@ from store.corpora.beir import data_root, read_beir
 from store.corpora.corpus import Corpus
 from store.corpora.spec import Beir
 from store.errors import InvalidInput
+from tests.stages.projects import beir_entry
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = "query-id\tcorpus-id\tscore\n"
@@ -41,18 +42,7 @@ def collection(tmp_path: Path) -> Path:
 
 def beir(path: str, **changes: object) -> Beir:
     """An entry for a collection in the folder ``path``, whole."""
-    entry = {
-        "source": "beir",
-        "path": path,
-        "hub": None,
-        "split": "test",
-        "training": None,
-        "max_documents": None,
-        "seed": 0,
-        "exclude_self": False,
-        "grown_from": (),
-    }
-    return Beir.model_validate(entry | changes)
+    return Beir.model_validate(beir_entry(path) | changes)
 
 
 def read(
