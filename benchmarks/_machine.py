@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from stages.parallel import cores
+
 PACKAGES = ("dvc", "faiss-cpu", "google-crc32c", "numpy", "zarr", "zarrs")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,11 +31,6 @@ def describe(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

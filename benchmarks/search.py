@@ -19,11 +19,12 @@ import faiss
 from threadpoolctl import threadpool_limits
 
 from benchmarks import _search_sides as sides
-from benchmarks._machine import FOLDER, Side, Times, compared, cores, interleaved, write
+from benchmarks._machine import FOLDER, Side, Times, compared, interleaved, write
 from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
 from benchmarks._search_sides import FAISS_PQ, FLAT, LAKE, Data, Work
+from stages.parallel import cores
 
 DOCUMENTS, QUERIES = 500_000, 1_000
 PQ_BYTES = (8, 32, 64)

@@ -16,9 +16,10 @@ from typing import Any
 import faiss
 from threadpoolctl import threadpool_limits
 
-from benchmarks._machine import FOLDER, ROOT, cores, write
+from benchmarks._machine import FOLDER, ROOT, write
 from benchmarks._vectors import Vectors, drawn, fed, stored
 from stages import params
+from stages.parallel import cores
 from store.codecs.base import Codec
 from store.codecs.binary import Phase1Codec
 from store.codecs.floating import Float32Codec

@@ -12,7 +12,6 @@ import importlib.metadata
 import io
 import itertools
 import logging
-import os
 import pickle
 import threading
 import time
@@ -28,6 +27,7 @@ import faiss
 
 from stages.code import PACKAGES
 from stages.compute import PROCESSES, THREADS, Compute
+from stages.parallel import cores
 from store.errors import BitlakeError, InvalidInput, UnavailableResource
 from store.leaf import Leaf
 from store.reopening import CHECKOUT, travelling
@@ -74,7 +74,7 @@ class Threads:
 
     @property
     def at_once(self) -> int:
-        return os.cpu_count() or 1
+        return cores()
 
     def in_order(self, work: Callable[..., R], jobs: Iterable[tuple[Any, ...]], /) -> Iterable[R]:
         return itertools.starmap(work, jobs)
@@ -193,10 +193,9 @@ def _local_client() -> Iterator[Client]:
     """A process for each core that this one may use, on the loopback address."""
     from distributed import Client, LocalCluster
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with (
         LocalCluster(
-            n_workers=cores,
+            n_workers=cores(),
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",

@@ -1,6 +1,5 @@
 """Every codec beyond the core: codes of a cell's documents, with the state fitted on a seeded sample of them."""
 
-import os
 from dataclasses import fields
 from functools import partial
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from pydantic import ConfigDict, field_validator, model_validator
 from pydantic import Field as Constraint
 
 from stages.engine import Engine, open_engine
-from stages.parallel import side_by_side
+from stages.parallel import cores, side_by_side
 from stages.sample import draw_sample
 from stages.stage import CELL, Progress, Run, Section, Stage
 from stages.stored_codes import description
@@ -116,7 +115,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
             raise InvalidInput(f"extend.codecs.{name}: {error}") from None
 
     jobs = [(name, codec) for name, codecs in groups.items() for codec in codecs]
-    fitted = dict(zip(jobs, side_by_side(fit, jobs, "fit", os.cpu_count() or 1), strict=True))
+    fitted = dict(zip(jobs, side_by_side(fit, jobs, "fit", cores()), strict=True))
     progress = Progress("encode", len(jobs) * n, "codes")
     with run.commit(EXTENDED_CODES) as leaf:
         for name, codecs in groups.items():

@@ -21,7 +21,6 @@ from store.errors import InvalidInput
 from store.layout import check_label
 
 PARAMS = "params.yaml"
-STUDIES = "studies"
 SWEEPS = "sweeps"
 
 SWEPT = ("binarize", "quantize", "extend", "search_extended", "geometry")

@@ -1,6 +1,5 @@
 """E3: PQ and INT8 codes of a cell's documents, with the state that was fitted on a seeded sample of them."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ from pydantic import Field as Constraint
 
 from stages.engine import Engine, open_engine
 from stages.growth import code_digest, earlier
-from stages.parallel import side_by_side
+from stages.parallel import cores, side_by_side
 from stages.sample import draw_sample
 from stages.stage import CELL, Progress, Run, Section, Stage
 from stages.stored_codes import description
@@ -63,7 +62,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
     }
     groups["int8"] = [Int8Codec()]
     every = [codec for codecs in groups.values() for codec in codecs]
-    fits = side_by_side(lambda codec: codec.fit(sample), every, "fit", os.cpu_count() or 1)
+    fits = side_by_side(lambda codec: codec.fit(sample), every, "fit", cores())
     fitted = dict(zip(every, fits, strict=True))
     progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
     blocks = array_blocks(embeddings, "documents", engine.in_order)

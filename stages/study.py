@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from stages import graph
-from stages.params import PARAMS, STUDIES, Params, parse, parse_yaml, read_yaml, stages
+from stages.params import PARAMS, Params, parse, parse_yaml, read_yaml, stages
 from stages.progress import DONE, Progress, progress
 from store.commit import write_file
 from store.errors import InvalidInput
 from store.layout import Layout
+from store.study import STUDIES
 
 SECTION = "study"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -49,6 +52,14 @@ def test_threads_work_in_this_process_one_job_after_the_other(tmp_path: Path) ->
         assert not found.cuts
         results = iter(found.in_order(clusters.held, ((number,) for number in itertools.count())))
         assert [next(results) for _ in range(3)] == [0, 1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system binds no process to cores")
+def test_only_cores_that_may_be_used_are_counted() -> None:
+    bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})"
+    code = f"{bound}; from stages.engine import Threads; print(Threads().at_once)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_results_come_in_the_order_of_the_jobs_from_both_workers(workers: Engine, tmp_path: Path) -> None:

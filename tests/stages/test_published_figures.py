@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from stages import study
+from stages.parallel import cores
 from store.corpora.beir import data_root
 from tests.stages.checkouts import Checkout, check_out
 from tests.stages.projects import REPOSITORY
@@ -25,7 +25,7 @@ def test_minilm_reaches_its_published_figures_on_scifact(tmp_path: Path) -> None
     if not (data / "scifact").is_dir():
         pytest.skip("no folder scifact in BITLAKE_DATA or ../shared/data: the published figures go unchecked")
     code = check_out(tmp_path)
-    project = Checkout(code.root, data, threads=os.cpu_count() or 1)
+    project = Checkout(code.root, data, threads=cores())
     for name in ("params.yaml", "pyproject.toml"):
         (project.root / name).write_text((REPOSITORY / name).read_text())
     study.use(project.root, "scifact")
