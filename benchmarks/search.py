@@ -120,11 +120,16 @@ def reached(bar: Bar, times: Mapping[str, Times]) -> dict[str, Any]:
         "work": bar.work,
         "peer": peer,
         "goal": round(bar.goal, 2),
-        "speed": round(median(ratios), 2),
-        "speed_min": round(min(ratios), 2),
-        "speed_max": round(max(ratios), 2),
-        "speed_cpu": round(median(processor), 2),
+        "speed": _digits(median(ratios)),
+        "speed_min": _digits(min(ratios)),
+        "speed_max": _digits(max(ratios)),
+        "speed_cpu": _digits(median(processor)),
     }
+
+
+def _digits(ratio: float) -> float:
+    """Significant digits, not decimals: a ratio far below 1 is not nothing, one just below its bar is not on it."""
+    return float(f"{ratio:.4g}")
 
 
 def print_bar(found: Mapping[str, Any]) -> None:

@@ -92,6 +92,15 @@ def test_a_bar_is_the_ratio_to_the_fastest_peer_of_the_same_round() -> None:
     }  # fmt: skip
 
 
+def test_a_ratio_is_not_rounded_onto_its_bar_or_to_nothing() -> None:
+    bar = search.Bar("work", "lake", ("peer",), 0.95)
+    for theirs, ratio in ((0.9476, 0.9476), (0.00012, 0.00012)):
+        assert (
+            search.reached(bar, {"peer": Times([theirs], [1.0]), "lake": Times([1.0], [1.0])})["speed"]
+            == ratio
+        )
+
+
 def test_what_is_below_its_bar_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     bar = {
         "work": "w",
