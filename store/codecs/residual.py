@@ -31,10 +31,12 @@ class RQCodec:
 
     code_bytes: number of stages and bytes per vector. seed and iterations: of each stage's k-means.
 
-    Stages are trained by Faiss, each on what the earlier ones leave of the sample, and kept in float16. Encoding
-    is greedy: at each stage the nearest centroid, as `store.codecs.product.nearest` finds it, to what the earlier
-    stages left, in float32. A beam search would lose a little less, at many times the cost; greedy codes have
-    the use that the first m bytes of a code are the code of m stages.
+    Encoding is greedy: at each stage the nearest centroid, as `store.codecs.product.nearest` finds it, to what the
+    earlier stages left, in float32. A beam search would lose a little less, at many times the cost; greedy codes
+    have the use that the first m bytes of a code are the code of m stages. Centroids are kept in float16, and a
+    stage's are those of Faiss's k-means of what encoding the sample with the kept ones before it leaves. Faiss's own
+    training leaves what float32 centroids would: of a small sample, numbers too small for float32 to square, which
+    slow its matrix products down and which float16 does not hold.
     """
 
     code_bytes: int
@@ -67,17 +69,25 @@ class RQCodec:
                 f"RQ is fitted on {documents} documents, fewer documents than RQ's {CENTROIDS} centroids: "
                 "add documents or leave RQ out"
             )
-        quantizer = faiss.ResidualQuantizer(dimension, self.code_bytes, 8)
-        quantizer.train_type = quantizer.Train_default | quantizer.Skip_codebook_tables
-        quantizer.max_beam_size = 1
-        quantizer.cp.seed = self.seed
-        quantizer.cp.niter = self.iterations
-        quantizer.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
-        quantizer.cp.max_points_per_centroid = documents  # no second sampling
-        quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
-        centroids = faiss.vector_to_array(quantizer.codebooks)
-        shape = (self.code_bytes, CENTROIDS, dimension)
-        return {"codebooks": half_precision(centroids, "RQ's codebooks").reshape(shape)}
+        left = np.array(sample, dtype=np.float32, order="C")
+        codebooks = np.zeros((self.code_bytes, CENTROIDS, dimension), dtype=np.float16)
+        for codebook in codebooks:
+            codebook[:] = half_precision(self._k_means(left), "RQ's codebooks")
+            if not codebook.any():  # nothing is left that float16 holds, for this stage and all after it
+                break
+            stage = {"codebooks": codebook[np.newaxis]}
+            left -= self.decode(stage, self.encode(stage, left))
+        return {"codebooks": codebooks}
+
+    def _k_means(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        documents, dimension = vectors.shape
+        means = faiss.Clustering(dimension, CENTROIDS)
+        means.seed, means.niter = self.seed, self.iterations
+        means.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
+        means.max_points_per_centroid = documents  # no second sampling
+        means.train(vectors, faiss.IndexFlatL2(dimension))
+        centroids: NDArray[np.float32] = faiss.vector_to_array(means.centroids).reshape(CENTROIDS, dimension)
+        return centroids
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""

@@ -65,14 +65,30 @@ class TestRQ(DecodableContract):
             RQCodec(**settings)
 
 
-def test_the_first_stage_is_plain_k_means() -> None:
+def test_each_stage_is_plain_k_means_of_what_the_stages_before_leave() -> None:
     sample = vectors(700, seed=5)
-    means = faiss.Clustering(24, 256)
-    means.seed, means.niter, means.min_points_per_centroid = 7, 4, 1
-    means.train(sample.astype(np.float32), faiss.IndexFlatL2(24))
-    centroids = faiss.vector_to_array(means.centroids).reshape(256, 24)
-    codebooks = RQCodec(2, seed=7, iterations=4).fit(sample)["codebooks"]
-    assert same(codebooks[0], centroids.astype(np.float16))
+    codebooks = RQCodec(3, seed=7, iterations=4).fit(sample)["codebooks"]
+    left = sample.astype(np.float32)
+    for codebook in codebooks:
+        means = faiss.Clustering(24, 256)
+        means.seed, means.niter, means.min_points_per_centroid = 7, 4, 1
+        means.train(left, faiss.IndexFlatL2(24))
+        centroids = faiss.vector_to_array(means.centroids).reshape(256, 24)
+        assert same(codebook, centroids.astype(np.float16))
+        left -= codebook[np.ravel(greedy_codes(left, codebook[np.newaxis]))].astype(np.float32)
+
+
+def test_where_nothing_is_left_stages_are_zero() -> None:
+    # As many documents as centroids: the first stage takes all but the rounding to float16.
+    sample = vectors(256, seed=10).astype(np.float32) / np.float32(3)
+    codec = RQCodec(16, seed=0, iterations=3)
+    state = codec.fit(sample)
+    used = np.array([codebook.any() for codebook in state["codebooks"]])
+    stages = int(used.sum())
+    assert 1 < stages < 16
+    assert used[:stages].all()
+    decoded = codec.decode(state, codec.encode(state, sample))
+    assert np.abs(decoded - sample).max() <= np.finfo(np.float16).smallest_subnormal
 
 
 def test_codes_agree_with_those_of_faiss() -> None:
