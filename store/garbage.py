@@ -72,9 +72,8 @@ def _locked(root: Path, cache: HashFileDB) -> Iterator[HashInfo]:
     from dvc_data.hashfile.hash_info import HashInfo
     from dvc_data.hashfile.tree import Tree
 
-    for oid in {
-        out["md5"] for stage in locked_stages(root).values() for out in stage.get("outs", ()) if "md5" in out
-    }:
+    outs = [out for stage in locked_stages(root).values() for out in stage.get("outs", ())]
+    for oid in {out["md5"] for out in outs if "md5" in out}:
         info = HashInfo("md5", oid)
         if cache.exists(oid):
             yield info
