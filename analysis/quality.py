@@ -153,8 +153,9 @@ def overlap(
 
     `found_rows` (q, K) and `exact_rows` (q, K') are document rows by rank, each at most once a query.
     """
+    at = _cut_indices(ks, min(found_rows.shape[1], exact_rows.shape[1]))
+    found_rows, exact_rows = found_rows[:, : max(ks)], exact_rows[:, : max(ks)]
     n_queries, depth = found_rows.shape
-    at = _cut_indices(ks, min(depth, exact_rows.shape[1]))
     span = max(_span(found_rows), _span(exact_rows))
     query = np.arange(n_queries)[:, None]
     exact = _keys(query, exact_rows, span).ravel()

@@ -88,7 +88,8 @@ class Best:
 
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """(queries, k) rows and float64 scores of what is settled; NO_ROW where too few documents were met."""
-        self._merge()
+        if self._settled:
+            self._merge()
         return self._rows, self._scores
 
     def _merge(self) -> None:
@@ -113,10 +114,10 @@ class Best:
 
 def found_by(parts: Sequence[Best]) -> Neighbours:
     """What the parts of the queries have found; InvalidInput if some query has fewer than k documents."""
-    rows = np.concatenate([part.result()[0] for part in parts])
+    rows, scores = (np.concatenate(column) for column in zip(*(part.result() for part in parts), strict=True))
     if (rows == NO_ROW).any():
         raise_too_few(rows.shape[1])
-    return Neighbours(rows, np.concatenate([part.result()[1] for part in parts]))
+    return Neighbours(rows, scores)
 
 
 def round_down(values: NDArray[np.floating]) -> NDArray[np.float32]:

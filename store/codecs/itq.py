@@ -104,8 +104,12 @@ def _rotation(projected: NDArray[np.float64], seed: int, iterations: int) -> NDA
     rows = projected.astype(np.float32)
     bits = rows.shape[1]
     rotation = np.linalg.qr(np.random.RandomState(seed).standard_normal((bits, bits)))[0]
+    last = np.zeros_like(rows)
     for _ in range(iterations):
         signs = np.where(rows @ rotation.astype(np.float32) > 0, np.float32(1), np.float32(-1))
+        if np.array_equal(signs, last):  # and so in all iterations to come
+            break
+        last = signs
         left, _, right = np.linalg.svd((rows.T @ signs).astype(np.float64))
         rotation = left @ right
     return rotation

@@ -168,22 +168,37 @@ def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDA
         products = extended @ np.concatenate([centroids, constants[:, None]], axis=1).T
 
     lengths = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1))
-    longest = float(np.sqrt(squares.max()))
-    # Roundings: one a term, that of |c|^2 / 2 to float32, and those of the bound itself. The second summand
-    # covers the float64 distances that decide in the end, the last one products that underflow.
-    bounds = float32_error_share(width + 4) * longest * (lengths + longest / 2)
-    bounds += 2.0**-48 * (lengths + longest) ** 2 + (width + 1) * 2.0**-125
+    norms = np.sqrt(squares)
+    longest = norms.max()
+    bounds = _product_error(width, lengths, longest)
     with np.errstate(over="ignore", invalid="ignore"):
         floor = np.nextafter((products.max(axis=1) - 2 * bounds).astype(np.float32), np.float32(-np.inf))
     near = products >= floor[:, None]
-    near[(lengths + longest) * longest > _LARGEST] = True
+    overflown = (lengths + longest) * longest > _LARGEST
+    near[overflown] = True
 
     codes: NDArray[np.intp] = near.argmax(axis=1)
     doubtful = np.flatnonzero(np.count_nonzero(near, axis=1) > 1)
     for some in row_blocks(len(doubtful), near.shape[1] * width):
-        row, candidate = np.nonzero(near[doubtful[some]])
-        difference = vectors[doubtful[some][row]].astype(np.float64) - centroids[candidate]
-        distances = np.full((some.stop - some.start, near.shape[1]), np.inf)
+        rows = doubtful[some]
+        # One long centroid widens the bound of a short vector so far that all short centroids seem near: each its own.
+        with np.errstate(over="ignore", invalid="ignore"):
+            each = _product_error(width, lengths[rows, None], norms)
+            possible = products[rows] + each >= (products[rows] - each).max(axis=1, keepdims=True)
+        row, candidate = np.nonzero(near[rows] & (possible | overflown[rows, None]))
+        difference = vectors[rows[row]].astype(np.float64) - centroids[candidate]
+        distances = np.full(possible.shape, np.inf)
         distances[row, candidate] = sum_rows(np.square(difference, out=difference))
-        codes[doubtful[some]] = distances.argmin(axis=1)
+        codes[rows] = distances.argmin(axis=1)
     return codes
+
+
+def _product_error(width: int, lengths: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Most that the float32 products of `nearest` are off, for vectors and centroids of these Euclidean lengths.
+
+    Roundings: one a term, that of |c|^2 / 2 to float32, and those of the bound itself. The second summand covers the
+    float64 distances that decide in the end, the last one products that underflow.
+    """
+    error = float32_error_share(width + 4) * norms * (lengths + norms / 2)
+    error += 2.0**-48 * (lengths + norms) ** 2 + (width + 1) * 2.0**-125
+    return error

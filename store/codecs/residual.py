@@ -71,12 +71,13 @@ class RQCodec:
             )
         left = np.array(sample, dtype=np.float32, order="C")
         codebooks = np.zeros((self.code_bytes, CENTROIDS, dimension), dtype=np.float16)
-        for codebook in codebooks:
+        for stage, codebook in enumerate(codebooks):
             codebook[:] = half_precision(self._k_means(left), "RQ's codebooks")
             if not codebook.any():  # nothing is left that float16 holds, for this stage and all after it
                 break
-            stage = {"codebooks": codebook[np.newaxis]}
-            left -= self.decode(stage, self.encode(stage, left))
+            if stage + 1 < self.code_bytes:
+                alone = {"codebooks": codebook[np.newaxis]}
+                left -= self.decode(alone, self.encode(alone, left))
         return {"codebooks": codebooks}
 
     def _k_means(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
