@@ -20,7 +20,7 @@ from stages.params import PARAMS, SWEPT, Params, read_yaml, stages
 from stages.stage import CELL, DATASET, MODEL, Stage
 from store.commit import write_file
 from store.errors import InvalidInput
-from store.layout import CORPORA, Layout, leaf_path
+from store.layout import CORPORA, LAKE, Layout, leaf_path
 from store.schema import Schema
 
 DVC = "dvc.yaml"
@@ -57,8 +57,17 @@ def text(params: Params, lacking: Set[str] = frozenset()) -> str:
 
 
 def write(root: Path, params: Params, lacking: Set[str] = frozenset()) -> None:
-    """Write ``dvc.yaml``."""
+    """Write ``dvc.yaml``, and make the folders that stages read, empty where nothing is computed yet.
+
+    DVC looks an input up in its run cache before it runs a stage, also in ``dvc repro --dry``, which would stop at the
+    first input that does not exist. A stage that finds an empty folder says which stage to run.
+    """
     write_file(Layout(root), root / DVC, text(params, lacking).encode())
+    folders = (LAKE, CORPORA)
+    for stage in expand(params).values():
+        for path in stage.get("deps", ()):
+            if path.split("/")[0] in folders:
+                (root / path).mkdir(parents=True, exist_ok=True)
 
 
 def check(root: Path, params: Params) -> frozenset[str]:

@@ -56,6 +56,18 @@ def test_a_stage_may_depend_on_the_cutoffs_beside_its_own_section(tmp_path: Path
     ]
 
 
+def test_the_folders_that_stages_read_are_made_and_what_lies_there_is_kept(tmp_path: Path) -> None:
+    content = make_project(tmp_path)
+    kept = tmp_path / "lake.zarr/judgements/first/zarr.json"
+    kept.write_text("as it was")
+    assert run(tmp_path, "graph") == 0
+    assert kept.read_text() == "as it was"
+    inputs = [path for stage in graph.expand(params.parse(content)).values() for path in stage["deps"]]
+    made = {path for path in inputs if (tmp_path / path).is_dir()}
+    assert made == {path for path in inputs if path.startswith(("lake.zarr/", "corpora/"))}
+    assert "lake.zarr/embeddings/lsa-32/first" in made
+
+
 def test_a_cell_that_the_graph_lacks_is_named_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +80,7 @@ def test_a_cell_that_the_graph_lacks_is_named_before_anything_runs(
         "error: dvc.yaml: stages.results.deps lacks 'lake.zarr/quality/lsa-16/first'; "
         "run `make graph` so that it agrees with params.yaml\n"
     )
-    assert not (tmp_path / "lake.zarr").exists()
+    assert not [path for path in (tmp_path / "lake.zarr").rglob("*") if path.is_file()]
 
 
 def test_only_embed_imports_torch_and_sentence_transformers() -> None:
