@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -125,7 +125,7 @@ def sweep(sizes: dict[str, tuple[int, int]], folder: Path, values: Values) -> di
             "files": len(files),
             "bytes": sum(file.stat().st_size for file in files),
         }
-        writes[name], reads[name] = Side(commit, lambda root=root: remove(root / "lake.zarr")), Side(read)  # type: ignore[misc]
+        writes[name], reads[name] = Side(commit, partial(remove, root / "lake.zarr")), Side(read)
     written = compared(interleaved(writes, REPETITIONS), RAW, values.nbytes)
     figures = compared(interleaved(reads, REPETITIONS), RAW, values.nbytes)
     for name in sizes:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -183,10 +184,7 @@ def agree(peers: dict[str, Peer], values: Values) -> None:
 def measure(peers: dict[str, Peer], values: Values, repetitions: int) -> dict[str, Any]:
     """Figures of writing and of reading; the peers must agree first."""
     agree(peers, values)
-    writes = {
-        name: Side(peer.write, lambda path=peer.path: remove(path))  # type: ignore[misc]
-        for name, peer in peers.items()
-    }
+    writes = {name: Side(peer.write, partial(remove, peer.path)) for name, peer in peers.items()}
     reads = {name: Side(peer.read) for name, peer in peers.items()}
     leaf = opened(peers[LAKE].path, str(values.dtype))
     reads[BLOCKS] = Side(lambda: read_blocks(leaf))

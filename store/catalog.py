@@ -13,6 +13,7 @@ from store.errors import BitlakeError, InvalidInput
 from store.lake import SCHEMAS
 from store.layout import LAKE
 from store.leaf import Leaf, open_leaf
+from store.places import LOCK
 from store.revision import Output, Revision
 from store.source import Folder, Source
 
@@ -181,7 +182,7 @@ def _introduced(revision: Revision) -> dict[str, str]:
         return {}
     command = ["git", "log", "--reverse", "--format=commit %h", "--patch", "--unified=0"]
     done = subprocess.run(
-        [*command, revision.rev or "HEAD", "--", "dvc.lock"],
+        [*command, revision.rev or "HEAD", "--", LOCK],
         cwd=folder,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, UnavailableResource
 from store.objects import Location, first_line
+from store.places import LOCK
 from store.revision import Revision, open_revision, remote_locations
 from store.verification import verify
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 RELEASE_BYTES = 40_000_000
 """Upper bound of a remote that every clone of the repository brings along, in bytes."""
 
-TRACKED = ("params.yaml", "dvc.yaml", "dvc.lock", "code.yaml", "lake.zarr", ".dvc/config")
+TRACKED = ("params.yaml", "dvc.yaml", LOCK, "code.yaml", "lake.zarr", ".dvc/config")
 """What a tag must hold for its revision to be read: parameters, graph, lock, groups above the leaves, remotes."""
 
 REQUESTS = 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,7 @@ def test_figures_carry_what_they_were_measured_on(tmp_path: Path) -> None:
 def test_sides_take_turns_back_and_forth_and_are_prepared_before_each_time() -> None:
     log: list[str] = []
     sides = {
-        name: _machine.Side(lambda name=name: log.append(name), lambda name=name: log.append(f"({name})"))  # type: ignore[misc]
-        for name in "ab"
+        name: _machine.Side(partial(log.append, name), partial(log.append, f"({name})")) for name in "ab"
     }
     times = _machine.interleaved(sides, 3)
     assert "".join(log) == "(a)a(b)b" + "(b)b(a)a" + "(a)a(b)b"

@@ -193,7 +193,9 @@ def nearest(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDA
     return codes
 
 
-def _product_error(width: int, lengths: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+def _product_error(
+    width: int, lengths: NDArray[np.float64], norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Most that the float32 products of `nearest` are off, for vectors and centroids of these Euclidean lengths.
 
     Roundings: one a term, that of |c|^2 / 2 to float32, and those of the bound itself. The second summand covers the

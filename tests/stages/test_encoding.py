@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,13 @@ def test_killed_at_four_fifths_it_goes_on_from_the_last_finished_slab(
 def test_killed_again_and_again_it_arrives(
     collection: Collection, undisturbed: dict[str, str], encoded: list[int]
 ) -> None:
+
+    def has_parts(slabs: int) -> bool:
+        return len(parts(collection)) >= slabs
+
     for slabs in (1, 13):
         with start(collection) as process:
-            kill_when(process, lambda slabs=slabs: len(parts(collection)) >= slabs)  # type: ignore[misc]
+            kill_when(process, partial(has_parts, slabs))
     collection.run("embed")
     assert len(encoded) <= SLABS - 13
     assert digests(collection.lake) == undisturbed
