@@ -40,8 +40,8 @@ def codecs(root: Path = ROOT) -> dict[str, Codec]:
         found[f"phase1-{bits}"] = Phase1Codec(bits, binarize.seeds[0])
     for size in quantize.pq.bytes:
         found[f"pq-{size}"] = PQCodec(size, quantize.pq.seeds[0], quantize.pq.iterations)
-    for name, group in read.section("extend").codecs.items():
-        found[name] = group.build()[0]
+    for name, group in read.section("extend").groups().items():
+        found[name] = group.codecs[0]
     return found
 
 

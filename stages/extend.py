@@ -1,6 +1,6 @@
 """Every codec beyond the core: codes of a cell's documents, with the state fitted on a seeded sample of them."""
 
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,7 +14,6 @@ from stages.parallel import cores, side_by_side
 from stages.sample import draw_sample
 from stages.stage import CELL, Progress, Run, Section, Stage
 from stages.stored_codes import description
-from store.artifacts.codes import may_be_named
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.codecs.base import Codec, State
@@ -34,8 +33,19 @@ Positive = Annotated[int, Constraint(ge=1)]
 Seed = Annotated[int, Constraint(ge=0, lt=2**31)]
 
 
-class Group(Section):
-    """One codec with its settings, which stand beside ``codec``; ``seeds`` where it draws at random."""
+@dataclass(frozen=True)
+class Group:
+    """One codec in one length, once for each seed; ``key`` is its codec's in the registry."""
+
+    key: str
+    codecs: tuple[Codec, ...]
+
+
+class Settings(Section):
+    """The settings of the codec ``codec``, of which one may be a list: then each of its values is a group.
+
+    ``seeds`` are given where the codec draws at random.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -43,7 +53,7 @@ class Group(Section):
     seeds: tuple[Seed, ...] = ()
 
     @model_validator(mode="after")
-    def _built(self) -> "Group":
+    def _built(self) -> "Settings":
         if self.codec in CORE:
             raise ValueError(f"codec {self.codec!r} is the business of the stage {CORE[self.codec]}")
         draws = self.codec in CODECS and "seed" in {field.name for field in fields(_class(self.codec))}
@@ -51,48 +61,66 @@ class Group(Section):
             raise ValueError(f"seeds is missing: codec {self.codec} draws at random; give at least one")
         if self.seeds and not draws and self.codec in CODECS:
             raise ValueError(f"seeds is not one of the settings of codec {self.codec}, which draws nothing")
-        if "seed" in self.settings:
+        if "seed" in (self.model_extra or {}):
             raise ValueError("seed is not a known key; write seeds, a list")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("seeds must be distinct")
-        self.build()
+        sizes: dict[int, str] = {}
+        for name, group in self.groups().items():
+            size = group.codecs[0].bytes_per_vector(1)
+            other = sizes.setdefault(size, name)
+            if other != name:
+                raise ValueError(f"{other} and {name} are codes of one size, which no table tells apart")
         return self
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The codec's settings without its seed."""
-        return dict(self.model_extra or {})
+    def groups(self) -> dict[str, Group]:
+        """Each length by its name, which is the codec's where there is one alone, else ``<codec>-<value>``.
 
-    def build(self) -> list[Codec]:
-        """The codec, once for each seed; InvalidInput names what is wrong with a setting."""
+        InvalidInput names what is wrong with a setting.
+        """
+        settings = dict(self.model_extra or {})
+        listed = [name for name, value in settings.items() if isinstance(value, list)]
+        if len(listed) > 1:
+            raise InvalidInput(f"{' and '.join(listed)} are lists: one setting may be, that of the length")
+        if not listed:
+            return {self.codec: self._group(settings)}
+        (length,) = listed
+        values = settings[length]
+        if not values or len(set(map(str, values))) != len(values):
+            raise InvalidInput(f"{length}: give at least one value, and each once")
+        return {
+            check_label(f"{self.codec}-{value}", length): self._group({**settings, length: value})
+            for value in values
+        }
+
+    def _group(self, settings: dict[str, Any]) -> Group:
         drawn: list[dict[str, int]] = [{"seed": seed} for seed in self.seeds] or [{}]
-        return [build(self.codec, {**self.settings, **one}) for one in drawn]
+        return Group(self.codec, tuple(build(self.codec, {**settings, **one}) for one in drawn))
 
 
 class Params(Section):
-    """At most ``fit_sample`` documents, drawn by ``fit_seed``, are fitted on; ``codecs`` are the groups by name."""
+    """At most ``fit_sample`` documents, drawn by ``fit_seed``, are fitted on; ``codecs`` are settings by codec."""
 
     fit_sample: Positive
     fit_seed: Seed
-    codecs: Annotated[dict[str, Group], Constraint(min_length=1)]
+    codecs: Annotated[dict[str, Settings], Constraint(min_length=1)]
 
-    @field_validator("codecs")
+    @field_validator("codecs", mode="before")
     @classmethod
-    def _distinct(cls, groups: dict[str, Group]) -> dict[str, Group]:
-        sizes: dict[tuple[str, int], str] = {}
-        for name, group in groups.items():
-            check_label(name, "group")
-            if not may_be_named(name, group.codec):
-                raise ValueError(
-                    f"the name of {name!r} must be {group.codec!r}, or begin with '{group.codec}-'"
-                )
-            size = group.build()[0].bytes_per_vector(1)
-            other = sizes.setdefault((group.codec, size), name)
-            if other != name:
-                raise ValueError(
-                    f"{other!r} and {name!r} are {group.codec} codes of one size, which no table tells apart"
-                )
-        return groups
+    def _named(cls, codecs: Any) -> Any:
+        """Settings with the codec whose they are."""
+        if not isinstance(codecs, dict):
+            return codecs
+        named = {}
+        for key, settings in codecs.items():
+            if isinstance(settings, dict) and "codec" in settings:
+                raise ValueError(f"{key}: codec is not a known key; name the entry after its codec")
+            named[key] = {**settings, "codec": key} if isinstance(settings, dict) else settings
+        return named
+
+    def groups(self) -> dict[str, Group]:
+        """Every codec in every length, by name."""
+        return {name: group for settings in self.codecs.values() for name, group in settings.groups().items()}
 
 
 def run(run: Run[Params]) -> None:
@@ -105,20 +133,21 @@ def _run(run: Run[Params], engine: Engine) -> None:
     embeddings = run.open(EMBEDDINGS)
     n, dimension = embeddings.size("document"), embeddings.size("dimension")
     sample = draw_sample(embeddings, run.params.fit_sample, run.params.fit_seed)
-    groups = {name: group.build() for name, group in run.params.codecs.items()}
+    groups = run.params.groups()
 
     def fit(job: tuple[str, Codec]) -> State:
         name, codec = job
         try:
             return codec.fit(sample)
         except InvalidInput as error:
-            raise InvalidInput(f"extend.codecs.{name}: {error}") from None
+            raise InvalidInput(f"extend.codecs.{groups[name].key}: {error}") from None
 
-    jobs = [(name, codec) for name, codecs in groups.items() for codec in codecs]
+    jobs = [(name, codec) for name, group in groups.items() for codec in group.codecs]
     fitted = dict(zip(jobs, side_by_side(fit, jobs, "fit", cores()), strict=True))
     progress = Progress("encode", len(jobs) * n, "codes")
     with run.commit(EXTENDED_CODES) as leaf:
-        for name, codecs in groups.items():
+        for name, group in groups.items():
+            codecs = group.codecs
             states = [fitted[name, codec] for codec in codecs]
             for key in codecs[0].STATE:
                 leaf.write(f"{name}/{key}", np.stack([state[key] for state in states]))
@@ -129,7 +158,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
                 leaf.fill(codes, progress.watch(blocks), index)
             seeds = [getattr(codec, "seed", NO_SEED) for codec in codecs]
             leaf.write(f"{name}/seed", np.array(seeds, np.int32))
-            leaf.describe_group(name, **description(run.params.codecs[name].codec, codecs[0]))
+            leaf.describe_group(name, **description(group.key, codecs[0]))
         leaf.describe(**run.keys, fit_rows=len(sample))
     run.say(f"{len(groups)} codecs, {len(jobs)} fits on {len(sample)} documents")
 

@@ -216,7 +216,7 @@ def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any)
         raise InvalidInput(
             f"{PARAMS}: {where}search_extended.rescore.k: {search_extended.rescore.k} is not one of search.k, {list(k)}"
         )
-    stored = [*STORED, *dict.fromkeys(group.codec for group in extend.codecs.values())]
+    stored = [*STORED, *extend.codecs]
     for field, codecs in (
         ("asymmetric", search_extended.asymmetric),
         ("rescore.first", search_extended.rescore.first),

@@ -26,8 +26,3 @@ def code_fields(states: Declared) -> dict[str, Field]:
             stacked = replace(declared, dims=("seed", *declared.dims), split=("seed",), optional=True)
             fields |= {f"{key}/{name}": stacked, f"{key}-*/{name}": stacked}
     return fields
-
-
-def may_be_named(group: str, key: str) -> bool:
-    """Whether codes of the codec ``key`` may stand in a group of this name."""
-    return group == key or group.startswith(f"{key}-")

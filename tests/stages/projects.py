@@ -86,20 +86,19 @@ def tiny_params(data: Path) -> dict[str, Any]:
     content["binarize"] = {"bits": [64, 128], "seeds": [0, 1]}
     content["quantize"]["pq"] = {"bytes": [8, 16], "seeds": [0], "iterations": 4}
     content["extend"]["codecs"] = {
-        "float16": {"codec": "float16"},
-        "bfloat16": {"codec": "bfloat16"},
-        "float8": {"codec": "float8"},
-        "truncate-16": {"codec": "truncate", "kept": 16},
-        "pca-16": {"codec": "pca", "kept": 16},
-        "int4": {"codec": "int4"},
-        "sign": {"codec": "sign"},
-        "sign-mean": {"codec": "sign-mean"},
-        "sign-median": {"codec": "sign-median"},
-        "itq-16": {"codec": "itq", "bits": 16, "seeds": [0, 1], "iterations": 3},
-        "itq-32": {"codec": "itq", "bits": 32, "seeds": [0, 1], "iterations": 3},
-        "rabitq": {"codec": "rabitq", "seeds": [0, 1]},
-        "opq-8": {"codec": "opq", "code_bytes": 8, "seeds": [0], "iterations": 2},
-        "rq-2": {"codec": "rq", "code_bytes": 2, "seeds": [0], "iterations": 2},
+        "float16": {},
+        "bfloat16": {},
+        "float8": {},
+        "truncate": {"kept": [16]},
+        "pca": {"kept": [16]},
+        "int4": {},
+        "sign": {},
+        "sign-mean": {},
+        "sign-median": {},
+        "itq": {"bits": [16, 32], "seeds": [0, 1], "iterations": 3},
+        "rabitq": {"seeds": [0, 1]},
+        "opq": {"code_bytes": [8], "seeds": [0], "iterations": 2},
+        "rq": {"code_bytes": [2], "seeds": [0], "iterations": 2},
     }
     content["search"] = {"k": [1, 10, 20]}
     content["search_extended"] = {

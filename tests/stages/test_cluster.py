@@ -62,10 +62,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         content["datasets"]["first"]["exclude_self"] = True
         content["embed"]["slab"] = 64
         content["extend"]["codecs"] = {
-            "float8": {"codec": "float8"},
-            "sign-mean": {"codec": "sign-mean"},
-            "rabitq": {"codec": "rabitq", "seeds": [0]},
-            "opq-8": {"codec": "opq", "code_bytes": 8, "seeds": [0], "iterations": 2},
+            "float8": {},
+            "sign-mean": {},
+            "rabitq": {"seeds": [0]},
+            "opq": {"code_bytes": [8], "seeds": [0], "iterations": 2},
         }
         content["search_extended"]["asymmetric"] = ["sign-mean"]
         content["search_extended"]["rescore"]["first"] = ["pq"]

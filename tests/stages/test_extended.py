@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from analysis.results import is_plain
-from stages import evaluation
+from stages import evaluation, params
 from stages.cell_quality import of_codecs, read_quality
 from store import open_lake
 from store.artifacts.extended_codes import EXTENDED_CODES
@@ -106,12 +106,8 @@ def test_the_table_has_every_codec_of_the_registry_with_finite_intervals(study: 
 
 
 def test_sizes_are_those_of_the_codecs(study: Path) -> None:
-    content = yaml.safe_load((study / "params.yaml").read_text())["extend"]["codecs"]
-    expected = set()
-    for group in content.values():
-        settings = {name: value for name, value in group.items() if name not in ("codec", "seeds")}
-        drawn = {"seed": 0} if "seeds" in group else {}
-        expected.add((group["codec"], build(group["codec"], settings | drawn).bytes_per_vector(64)))
+    groups = params.load(study).section("extend").groups().values()
+    expected = {(group.key, group.codecs[0].bytes_per_vector(64)) for group in groups}
     core = {"phase1", "pq", "int8", "float32"}
     found = {(key(row), int(row["bytes_per_vector"])) for row in table(study) if key(row) not in core}
     assert found == expected
@@ -258,11 +254,11 @@ def test_reading_the_extension_through_the_lake(study: Path) -> None:
 
 
 def keep_too_many(content: dict[str, Any]) -> None:
-    content["extend"]["codecs"]["truncate-16"]["kept"] = 65
+    content["extend"]["codecs"]["truncate"]["kept"] = [16, 65]
 
 
 def divide_badly(content: dict[str, Any]) -> None:
-    content["extend"]["codecs"]["opq-8"]["code_bytes"] = 24
+    content["extend"]["codecs"]["opq"]["code_bytes"] = 24
 
 
 def ask_for_more_than_there_is(content: dict[str, Any]) -> None:
@@ -280,11 +276,11 @@ def compare_nothing(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
-        ("extend", keep_too_many, "extend.codecs.truncate-16: kept is 65: give at most the dimension 64"),
+        ("extend", keep_too_many, "extend.codecs.truncate: kept is 65: give at most the dimension 64"),
         (
             "extend",
             divide_badly,
-            "extend.codecs.opq-8: code_bytes is 24: choose a divisor of the dimension 64",
+            "extend.codecs.opq: code_bytes is 24: choose a divisor of the dimension 64",
         ),
         ("search-extended", ask_for_more_than_there_is, "k is 401"),
         (

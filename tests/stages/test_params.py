@@ -21,9 +21,9 @@ def test_the_committed_file_is_valid() -> None:
     assert len(list(parsed.study.cells())) == 9
 
 
-def group(**settings: Any) -> Change:
-    """One more group of extended codes."""
-    return lambda content: content["extend"]["codecs"].update({settings.pop("name"): settings})
+def codec(key: str, **settings: Any) -> Change:
+    """The settings of a further codec."""
+    return lambda content: content["extend"]["codecs"].update({key: settings})
 
 
 CASES: list[tuple[Change, str]] = [
@@ -88,55 +88,59 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["models"]["lsa-32"].update(source="magic"), r"models\.lsa-32.*magic"),
     (lambda c: c["extend"].update(codecs={}), r"extend\.codecs: .*at least 1 item"),
     (lambda c: c["extend"].update(fit_sample=0), r"extend\.fit_sample: .*got 0"),
-    (group(name="x", codec="nope"), r"extend\.codecs\.x: codec 'nope' is not known: choose one of bfloat16,"),
-    (group(name="x"), r"extend\.codecs\.x\.codec: is missing"),
+    (codec("nope"), r"extend\.codecs\.nope: codec 'nope' is not known: choose one of bfloat16,"),
+    (lambda c: c["extend"]["codecs"].update(int4=4), r"extend\.codecs\.int4: .*dictionary.*got 4"),
     (
-        group(name="pq-4", codec="pq", code_bytes=4, seeds=[0], iterations=1),
-        r"extend\.codecs\.pq-4: codec 'pq' is the business of the stage quantize",
+        codec("itq-64", codec="itq", bits=64, iterations=1, seeds=[0]),
+        r"extend\.codecs: itq-64: codec is not a known key; name the entry after its codec",
+    ),
+    (lambda c: c["extend"].update(codecs=["int4"]), r"extend\.codecs: .*dictionary"),
+    (
+        codec("pq", code_bytes=4, seeds=[0], iterations=1),
+        r"extend\.codecs\.pq: codec 'pq' is the business of the stage quantize",
     ),
     (
-        group(name="itq-64", codec="itq", bits=12, seeds=[0], iterations=1),
-        r"extend\.codecs\.itq-64: codec itq: bits is 12: give a positive multiple of 8",
+        codec("itq", bits=[16, 12], seeds=[0], iterations=1),
+        r"extend\.codecs\.itq: codec itq: bits is 12: give a positive multiple of 8",
     ),
     (
-        group(name="itq-64", codec="itq", bits=64, seeds=[0]),
-        r"extend\.codecs\.itq-64: codec itq: iterations is missing: its settings are",
+        codec("itq", bits=64, seeds=[0]),
+        r"extend\.codecs\.itq: codec itq: iterations is missing: its settings are",
     ),
     (
-        group(name="itq-64", codec="itq", bits=64, iterations=1),
-        r"extend\.codecs\.itq-64: seeds is missing: codec itq draws at random",
+        codec("itq", bits=64, iterations=1),
+        r"extend\.codecs\.itq: seeds is missing: codec itq draws at random",
     ),
     (
-        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[0], seed=1),
-        r"extend\.codecs\.itq-64: seed is not a known key; write seeds, a list",
+        codec("itq", bits=64, iterations=1, seeds=[0], seed=1),
+        r"extend\.codecs\.itq: seed is not a known key; write seeds, a list",
+    ),
+    (codec("itq", bits=64, iterations=1, seeds=[1, 1]), r"extend\.codecs\.itq: seeds must be distinct"),
+    (codec("itq", bits=64, iterations=1, seeds=[-1]), r"extend\.codecs\.itq\.seeds\.0: .*got -1"),
+    (
+        codec("itq", bits=[64, 64], iterations=1, seeds=[0]),
+        r"extend\.codecs\.itq: bits: give at least one value, and each once",
     ),
     (
-        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[1, 1]),
-        r"extend\.codecs\.itq-64: seeds must be distinct",
+        codec("itq", bits=[], iterations=1, seeds=[0]),
+        r"extend\.codecs\.itq: bits: give at least one value, and each once",
     ),
     (
-        group(name="itq-64", codec="itq", bits=64, iterations=1, seeds=[-1]),
-        r"extend\.codecs\.itq-64\.seeds\.0: .*got -1",
+        codec("itq", bits=[64], iterations=[1, 2], seeds=[0]),
+        r"extend\.codecs\.itq: bits and iterations are lists: one setting may be, that of the length",
     ),
     (
-        group(name="int4", codec="int4", seeds=[0]),
+        codec("itq", bits=64, iterations=[1, 2], seeds=[0]),
+        r"extend\.codecs\.itq: itq-1 and itq-2 are codes of one size, which no table tells apart",
+    ),
+    (codec("truncate", kept=[8.5]), r"extend\.codecs\.truncate: .*'truncate-8\.5' is not a label"),
+    (
+        codec("int4", seeds=[0]),
         r"extend\.codecs\.int4: seeds is not one of the settings of codec int4, which draws nothing",
     ),
     (
-        group(name="int4", codec="int4", bits=4),
+        codec("int4", bits=4),
         r"extend\.codecs\.int4: codec int4: bits is not one of its settings: it has no settings",
-    ),
-    (
-        group(name="short", codec="truncate", kept=8),
-        r"extend\.codecs: the name of 'short' must be 'truncate', or begin with 'truncate-'",
-    ),
-    (
-        group(name="truncate-8.5", codec="truncate", kept=8),
-        r"extend\.codecs: .*'truncate-8\.5' is not a label",
-    ),
-    (
-        group(name="itq-again", codec="itq", bits=16, iterations=9, seeds=[0]),
-        r"extend\.codecs: 'itq-16' and 'itq-again' are itq codes of one size",
     ),
     (
         lambda c: c["search_extended"].update(asymmetric=["pq"]),
@@ -200,7 +204,7 @@ CASES: list[tuple[Change, str]] = [
     (
         lambda c: c["sweeps"]["reduced"].update(
             search_extended={**c["search_extended"], "asymmetric": ["sign-mean", "itq"]},
-            extend={**c["extend"], "codecs": {"sign-mean": {"codec": "sign-mean"}}},
+            extend={**c["extend"], "codecs": {"sign-mean": {}}},
         ),
         r"sweeps\.reduced\.search_extended\.asymmetric: 'itq' has no codes in this study; "
         r"choose among phase1, pq, int8, sign-mean, or add it to sweeps\.reduced\.extend\.codecs",

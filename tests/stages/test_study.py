@@ -92,8 +92,8 @@ def test_a_study_has_the_cells_and_lengths_of_the_plan(name: str, project: Path)
 def test_tier_3_adds_opq_and_the_depth_of_re_scoring(project: Path) -> None:
     parsed = study.use(project, "tier3")
     keys = {"model": BGE, "dataset": "nq"}
-    codecs = parsed.section("extend", keys).codecs
-    assert {name for name, group in codecs.items() if group.codec == "opq"} == {"opq-16", "opq-32"}
+    groups = parsed.section("extend", keys).groups()
+    assert {name for name, group in groups.items() if group.key == "opq"} == {"opq-16", "opq-32"}
     rescore = parsed.section("search_extended", keys).rescore
     assert set(rescore.oversample) > set(parsed.section("search_extended").rescore.oversample)
     assert {"phase1", "pq", "opq"} <= set(rescore.first)

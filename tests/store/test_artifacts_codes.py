@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from store.artifacts.codes import code_fields, may_be_named
+from store.artifacts.codes import code_fields
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.codecs.registry import CODECS
 from store.errors import InvalidInput
@@ -43,14 +43,6 @@ def test_every_group_has_documents_and_seeds() -> None:
     assert SCHEMA.field_of("cast/seed").dtype == "int32"
     with pytest.raises(InvalidInput, match="cast/axes: not an array"):
         SCHEMA.field_of("cast/axes")
-
-
-@pytest.mark.parametrize(
-    ("group", "key", "allowed"),
-    [("itq", "itq", True), ("itq-64", "itq", True), ("itq64", "itq", False), ("mine", "itq", False)],
-)
-def test_names(group: str, key: str, allowed: bool) -> None:
-    assert may_be_named(group, key) is allowed
 
 
 def test_the_state_of_every_codec_is_declared() -> None:
