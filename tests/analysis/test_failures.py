@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +22,6 @@ from analysis.failures import (
     MIN_GROUP,
     NONE,
     WORDS,
-    Failures,
     Found,
     Truth,
     attainable_recall,
@@ -39,43 +34,11 @@ from analysis.failures import (
     k_occurrence,
     table,
 )
-from analysis.failures_report import displacing_documents, markdown, wanted_documents, worst
 from analysis.quality import Judgements
 from analysis.results import csv_text
-from stages import failures as stage
-from stages import params
-from stages.stage import Run
-from store.artifacts.judgements import JUDGEMENTS
-from store.artifacts.neighbours import EXACT_NEIGHBOURS
-from store.artifacts.quality import QUALITY
-from store.configuration import read_configurations
 from store.errors import InvalidInput
-from store.layout import Layout
-from store.leaf import open_leaf
+from tests.analysis.failed_queries import BOOTSTRAP, NO_SELF, hand_made, seeds
 from tests.counts import count
-from tests.stages.projects import make_project, run_cell
-
-BOOTSTRAP: dict[str, Any] = {"draws": 1000, "seed": 0, "confidence": 0.95}
-NO_SELF = -1
-
-
-def seeds(*rows: list[list[int]]) -> NDArray[np.int32]:
-    return np.array(rows, np.int32)
-
-
-def hand_made() -> Truth:
-    """Three queries, k = 2, six documents. Query 2 is judged relevant to three documents, one of them itself."""
-    return Truth(
-        model="m",
-        dataset="d",
-        judgements=Judgements.sorted([0, 1, 1, 2, 2, 2], [0, 2, 3, 1, 4, 5], [1, 0, 1, 1, 2, 1], 3),
-        judged_score=np.array([0.9, 0.95, 0.5, 0.6, 0.6, 1.0]),
-        self_row=np.array([NO_SELF, NO_SELF, 5], np.int32),
-        rows=np.array([[0, 1], [2, 0], [1, 4]], np.int32),
-        scores=np.array([[0.9, 0.7], [0.95, 0.75], [0.6, 0.6]]),
-        query_words=np.array([3, 5, 8]),
-        n_documents=6,
-    )
 
 
 def test_the_answer_is_the_best_relevant_document_that_may_be_found() -> None:
@@ -371,206 +334,3 @@ def test_covariates_resampled_together_give_what_each_gives_alone() -> None:
     ]
     # Sums are exact on a grid that depends on the largest value: equal but for the last digits.
     assert csv_text(alone, COLUMNS) == csv_text(table([found], **BOOTSTRAP), COLUMNS)
-
-
-def lost_queries(dataset: str, model: str, bits: int, loss: list[float], margins: list[float]) -> Failures:
-    """Three queries over six documents, of which those with a loss are lost."""
-    truth = replace(hand_made(), dataset=dataset, model=model)
-    rows = seeds([[4, 3], [5, 3], [3, 2]], [[4, 5], [5, 3], [3, 0]])
-    lost = np.array(loss) > 0
-    return Failures(
-        truth=truth,
-        bits=bits,
-        loser=Found("phase1", rows),
-        keeper=Found("pq", truth.rows[None]),
-        lost=lost,
-        opposite=np.zeros(3, np.bool_),
-        kept=~lost,
-        loss=np.array(loss),
-        covariates={HAMMING_MARGIN: np.array(margins)},
-    )
-
-
-def test_the_worst_come_by_loss_then_margin_and_each_once() -> None:
-    failures = [
-        lost_queries("d", "m", 64, [1.0, 0.6, 0.0], [-0.1, -0.3, -0.9]),
-        lost_queries("d", "m", 128, [1.0, 0.8, 0.0], [-0.2, -0.1, 0.0]),
-        lost_queries("e", "m", 64, [1.0, 0.0, 0.8], [-0.15, 0.0, np.nan]),
-    ]
-    found = worst(failures, 10)
-    where = [(one.failures.truth.dataset, one.failures.bits, one.query) for one in found]
-    assert where == [("d", 128, 0), ("e", 64, 0), ("d", 128, 1), ("e", 64, 2)]
-    assert [(one.times, one.comparisons) for one in found] == [(2, 2), (1, 1), (2, 2), (1, 1)]
-    assert [one.answer_row for one in found] == [0, 0, 3, 1]
-    assert [(one.failures.bits, one.query) for one in worst(failures, 2)] == [(128, 0), (64, 0)]
-
-
-def test_displacing_documents_by_seeds_hubness_and_row() -> None:
-    (found,) = worst([lost_queries("d", "m", 64, [1.0, 0, 0], [0.0, 0, 0])], 1)
-    # 4 in both seeds; 5 in one, where two queries have it; 3 in one, where all three have it.
-    assert [(one.row, one.seeds, one.occurrence) for one in found.displacing] == [
-        (4, 2, 1.0),
-        (3, 1, 3.0),
-        (5, 1, 2.0),
-    ]
-    assert displacing_documents(found.failures, 0) == found.displacing
-    assert wanted_documents([found]) == {"d": {0, 3, 4, 5}}
-
-
-def test_the_local_report_shows_texts_as_they_are() -> None:
-    found = worst([lost_queries("d", "m", 64, [1.0, 0, 0], [-0.125, 0, 0])], 1)
-    documents = {row: f"document {row} " + "word " * 50 for row in range(6)}
-    documents[0] = "```\n# not a heading | <b>"
-    text = markdown("tiny", found, {"d": ["how\n```\nlong?", "", ""]}, {"d": documents})
-    assert "# The worst lost queries of the study tiny" in text
-    assert "m at 64 bits, k = 2: phase1 loses 1.000 of the recall of pq. Lost in 1 of 1" in text
-    assert "query: how ``` long?\n" in text
-    assert "relevant: ``` # not a heading | <b>\n" in text
-    assert "instead (2 of 2 seeds, k-occurrence 1): document 4 " + "word " * 38 + "…\n" in text
-    assert "| hamming_margin |\n| --- |\n| -0.125 |\n" in text
-    assert [line for line in text.splitlines() if line.startswith("```")] == ["```text", "```"]
-
-
-def test_a_lost_query_without_answer_and_no_lost_query_at_all() -> None:
-    one = lost_queries("d", "m", 64, [1.0, 0, 0], [np.nan, 0, 0])
-    one = replace(one, truth=replace(one.truth, self_row=np.array([0, -1, -1], np.int32)))
-    (found,) = worst([one], 1)
-    assert found.answer_row == NONE
-    assert NONE not in wanted_documents([found])["d"]
-    assert "relevant: none" in markdown(
-        "tiny", [found], {"d": ["q", "", ""]}, {"d": dict.fromkeys(range(6), "t")}
-    )
-    assert "No query is lost." in markdown("tiny", worst([], 5), {}, {})
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    def one_cell(content: dict[str, Any]) -> None:
-        content["study"] = {"name": "tiny", "models": ["lsa-64"], "datasets": ["first"], "sweeps": {}}
-
-    root = tmp_path_factory.mktemp("study")
-    make_project(root, one_cell)
-    run_cell(root, "lsa-64", "first", until="quality")
-    return root
-
-
-def of_stage(root: Path, **changes: Any) -> Run[stage.Params]:
-    chosen = {"codec": "phase1", "reference": "pq", "k": 10, "cut": 0.5, "worst": 5}
-    parsed = stage.Params(**{**chosen, **BOOTSTRAP, **changes})
-    whole = params.load(root)
-    return Run(stage.STAGE, parsed, whole.study, Layout(root), keys={}, compute=whole.compute)
-
-
-def lines(root: Path) -> list[dict[str, str]]:
-    with (root / stage.CSV).open() as file:
-        return list(csv.DictReader(file))
-
-
-CELL = {"model": "lsa-64", "dataset": "first"}
-
-
-def test_the_stage_counts_what_quality_says(study: Path) -> None:
-    stage.run(of_stage(study))
-    rows = lines(study)
-    assert {(row["bits"], row["lost_by"]) for row in rows} == {
-        (bits, by) for bits in ("64", "128") for by in ("phase1", "pq")
-    }
-    quality = open_leaf(Layout(study).leaf("quality", CELL), QUALITY)
-    configurations = read_configurations(quality)
-    recall = quality.read("value")[:, 0, quality.read("k").tolist().index(10)]
-    for bits in (64, 128):
-        mean = {
-            codec: np.mean(
-                [recall[i] for i, c in enumerate(configurations) if (c.codec, c.bits) == (codec, bits)],
-                axis=0,
-            )
-            for codec in ("phase1", "pq")
-        }
-        lost = (mean["phase1"] < 0.5) & (mean["pq"] >= 0.5)
-        (row,) = [
-            row
-            for row in rows
-            if (row["bits"], row["lost_by"], row["covariate"]) == (str(bits), "phase1", WORDS)
-        ]
-        assert int(row["n_lost"]) == lost.sum()
-        assert int(row["n_opposite"]) == ((mean["phase1"] >= 0.5) & (mean["pq"] < 0.5)).sum()
-        assert int(row["n_queries"]) == 40
-        # Every query of the collection has six words.
-        assert float(row["kept_mean"]) == 6
-        assert row["flags"] == "pq-undertrained"
-    assert any(int(row["n_lost"]) for row in rows)
-
-
-def test_margins_of_the_stage_are_those_of_the_exact_search(study: Path) -> None:
-    run = of_stage(study)
-    truth = stage._truth(run, CELL, np.full(40, 6))
-    exact = open_leaf(Layout(study).leaf("exact_neighbours", CELL), EXACT_NEIGHBOURS)
-    rows, scores = exact.read("rows", 0), exact.read("scores", 0)
-    compared = 0
-    for query, document, score in zip(
-        truth.judgements.query, truth.judgements.document, truth.judged_score, strict=True
-    ):
-        (rank,) = np.nonzero(rows[query] == document)
-        if rank.size:
-            assert score == scores[query, rank[0]]
-            compared += 1
-    assert compared > 20
-
-
-def test_texts_stay_in_the_local_report_and_a_second_run_gives_the_same_bytes(study: Path) -> None:
-    stage.run(of_stage(study))
-    before = [(study / name).read_bytes() for name in (stage.CSV, stage.LOCAL)]
-    stage.run(of_stage(study))
-    assert [(study / name).read_bytes() for name in (stage.CSV, stage.LOCAL)] == before
-    assert b"common" in before[1]
-    holding = [
-        path for path in (study / "report").rglob("*") if path.is_file() and b"common" in path.read_bytes()
-    ]
-    assert holding == [study / stage.LOCAL]
-    assert stage.LOCAL not in stage.STAGE.files
-    assert before[1].count(b"\n## ") <= 5
-
-
-def test_the_local_report_shows_the_right_texts(study: Path) -> None:
-    import pyarrow.parquet as pq
-
-    stage.run(of_stage(study, worst=40))
-    report = (study / stage.LOCAL).read_text()
-    queries = pq.read_table(study / "corpora/first/queries.parquet").column("text").to_pylist()
-    documents = pq.read_table(study / "corpora/first/documents.parquet").column("text").to_pylist()
-    judged = dict(
-        zip(
-            *(
-                open_leaf(study / "lake.zarr/judgements/first", JUDGEMENTS).read(f"judged_{name}").tolist()
-                for name in ("query", "document")
-            ),
-            strict=True,
-        )
-    )
-    sections = report.split("\n## ")[1:]
-    assert sections
-    for section in sections:
-        query = int(section.splitlines()[0].rpartition(" ")[2])
-        assert f"query: {queries[query]}\n" in section
-        assert f"relevant: {documents[judged[query]]}\n" in section
-        assert section.count("instead (") == 3
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"codec": "phase2"}, "failures.codec: 'phase2' was not searched; choose one of phase1"),
-        ({"reference": "opq"}, r"failures.reference: 'opq' was not searched; choose one of .*pq"),
-        ({"k": 21}, "failures.k: 21 is more than the 20 ranks that were searched"),
-    ],
-)
-def test_settings_that_the_searches_do_not_have(study: Path, change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInput, match=message):
-        stage.run(of_stage(study, **change))
-
-
-def test_codecs_without_a_common_length_give_an_empty_table(study: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(study, tmp_path / "copy"))
-    stage.run(of_stage(root, reference="int8"))
-    assert (root / stage.CSV).read_text() == ",".join(COLUMNS) + "\n"
-    assert "No query is lost." in (root / stage.LOCAL).read_text()

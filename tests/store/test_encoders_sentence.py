@@ -1,15 +1,9 @@
-"""Sentence-transformers models against the library's own ``encode``, and every way they cannot be had."""
+"""Sentence-transformers models against the library's own ``encode``, and folders and packages that are none."""
 
 from __future__ import annotations
 
 import hashlib
-import http.server
-import os
 import shutil
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +18,7 @@ from store.encoders.sentence import SentenceEncoder, _in_turn, _side_by_side, mo
 from store.encoders.spec import SentenceTransformer
 from store.encoders.tokens import Features, padded_tokens, plan_batches
 from store.errors import InvalidInput, UnavailableResource
-from tests.store.tiny_models import DIMENSION, POSITIONS, WORDS, save_tiny_bert, tiny_spec
+from tests.store.tiny_models import DIMENSION, POSITIONS, WORDS, run_script, save_tiny_bert, tiny_spec
 
 ROOT = Path(__file__).parents[2]
 MINILM = SentenceTransformer(
@@ -122,7 +116,7 @@ def test_bytes_are_the_same_in_another_process_with_another_number_of_threads(fo
         "assert torch.get_num_threads() == 1\n"
         "print(hashlib.sha256(encoder(Path(sys.argv[1])).encode_documents(texts()).tobytes()).hexdigest())\n"
     )
-    there = run(script, str(folder), OMP_NUM_THREADS="1")
+    there = run_script(script, str(folder), OMP_NUM_THREADS="1")
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -405,90 +399,3 @@ def test_a_missing_package_is_named(folder: Path) -> None:
     )
     with pytest.raises(UnavailableResource, match=message):
         encoder(folder, package="no_such_weights")
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """A hub that has ``owner/known`` without any revision, and nothing else."""
-
-    def do_GET(self) -> None:
-        known = self.path.startswith("/api/models/owner/known")
-        self.send_response(404)
-        self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[str]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False
-    )
-
-
-ASK = """
-import sys
-from store.encoders.sentence import model_folder
-from store.errors import BitlakeError
-from tests.store.tiny_models import tiny_spec
-try:
-    model_folder(tiny_spec(sys.argv[1], revision="f00"), "tiny")
-except BitlakeError as error:
-    print(f"{type(error).__name__}: {error}", end="")
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "setting", "expected"),
-    [
-        (
-            "owner/known",
-            {"HF_HUB_OFFLINE": "1"},
-            "UnavailableResource: models.tiny: owner/known at revision f00 is not wholly in the local cache and "
-            "HF_HUB_OFFLINE is set; unset it to download it",
-        ),
-        (
-            "owner/known",
-            {"HF_ENDPOINT": "http://127.0.0.1:9"},
-            "UnavailableResource: models.tiny: owner/known at revision f00 is not wholly in the local cache and "
-            "the hub cannot be reached; check the network and run again",
-        ),
-        (
-            "owner/known",
-            {},
-            "UnavailableResource: models.tiny.revision: the hub has owner/known but not revision f00; "
-            "mend the revision",
-        ),
-        (
-            "owner/unknown",
-            {},
-            "UnavailableResource: models.tiny.name: the hub shows no model owner/unknown; mend the name, or run "
-            "hf auth login where it is private",
-        ),
-        (
-            "not a name",
-            {},
-            "InvalidInput: models.tiny.name: 'not a name' is not a name on the hub (owner/model); "
-            "a folder starts with / or ./",
-        ),
-    ],
-)
-def test_a_model_that_the_hub_does_not_give(
-    name: str, setting: dict[str, str], expected: str, hub: str, tmp_path: Path
-) -> None:
-    result = run(ASK, name, **{"HF_ENDPOINT": hub, "HF_HOME": str(tmp_path)} | setting)
-    assert result.stdout == expected, result.stderr

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import string
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from store.encoders.spec import SentenceTransformer
 
+ROOT = Path(__file__).parents[2]
 DIMENSION = 16
 POSITIONS = 32
 WORDS = (
@@ -90,3 +94,12 @@ def tiny_spec(folder: Path, **changes: object) -> SentenceTransformer:
         "normalize": True,
     }
     return SentenceTransformer.model_validate(entry | changes)
+
+
+def run_script(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A Python script in a process of its own, without what this one's environment says of the hub."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=kept | environment, capture_output=True, text=True, check=False
+    )
