@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from store.codecs import product
 from store.codecs.base import Decodable
 from store.codecs.product import PQCodec, half_precision, nearest, undertrained
 from store.errors import InvalidInput
+from store.summation import sum_rows
 from tests.oracles.search import exact_score, folded_score
 from tests.store.codec_contract import DecodableContract, same, vectors
 
@@ -158,6 +160,22 @@ def test_nearest_is_nearest_and_the_first(data: st.DataObject, width: int, eleme
     assert found == nearest_oracle_float64(rows, centroids)
     if elements is GRID:
         assert found == nearest_oracle(rows, centroids)
+
+
+def test_a_long_centroid_does_not_make_short_ones_doubtful(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = np.random.RandomState(0)
+    centroids = draw.standard_normal((256, 32)).astype(np.float32) * np.float32(1e-5)
+    centroids[3] = 1
+    rows = draw.standard_normal((40, 32)).astype(np.float32) * np.float32(1e-5)
+    settled: list[int] = []
+
+    def counted(terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        settled.append(len(terms))
+        return sum_rows(terms)
+
+    monkeypatch.setattr(product, "sum_rows", counted)
+    assert nearest(rows, centroids).tolist() == nearest_oracle_float64(rows, centroids)
+    assert sum(settled) < 2 * len(rows)
 
 
 def test_nearest_settles_what_float32_cannot() -> None:
