@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -67,13 +68,17 @@ class Side:
     prepare: Callable[[], object] = lambda: None
 
 
-def interleaved(sides: Mapping[str, Side], repetitions: int) -> dict[str, Times]:
+def interleaved(sides: Mapping[str, Side], repetitions: int, seconds: float = 0.0) -> dict[str, Times]:
     """Times of each side, in turns, every other round in reverse, so that a slow moment of the machine meets all alike.
 
-    Nothing is warmed up: callers do that when they check that the sides agree.
+    There are so many repetitions, and more until so many seconds are spent: what is short is disturbed most. Nothing is
+    warmed up: callers do that when they check that the sides agree.
     """
     times = {name: Times() for name in sides}
-    for repetition in range(repetitions):
+    start = time.perf_counter()
+    for repetition in itertools.count():
+        if repetition >= repetitions and time.perf_counter() - start >= seconds:
+            break
         for name in list(sides)[:: 1 if repetition % 2 == 0 else -1]:
             sides[name].prepare()
             wall, cpu = time.perf_counter(), time.process_time()

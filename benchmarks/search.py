@@ -29,13 +29,14 @@ from stages.parallel import cores
 DOCUMENTS, QUERIES = 500_000, 1_000
 PQ_BYTES = (8, 32, 64)
 REPETITIONS = 5
+SECONDS = 40.0
 LARGE = 5_000_000
 
 
-def measure(work: Work, repetitions: int) -> dict[str, Times]:
+def measure(work: Work, repetitions: int, seconds: float) -> dict[str, Times]:
     """Times of every side, after one round that warms up and in which they must agree."""
     work.agree({name: side() for name, side in work.sides.items()})
-    return interleaved({name: Side(side) for name, side in work.sides.items()}, repetitions)
+    return interleaved({name: Side(side) for name, side in work.sides.items()}, repetitions, seconds)
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
         default="",
         help="print comparisons whose name holds this text, memory or cell, and write nothing",
     )
-    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="least rounds of a comparison")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="least seconds of a comparison")
     chosen = parser.parse_args(arguments)
     threads = cores()
     faiss.omp_set_num_threads(threads)
@@ -177,7 +179,7 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
         for name, make, decided in bars():
             if chosen.only not in name:
                 continue
-            times = measure(make(data), chosen.repetitions)
+            times = measure(make(data), chosen.repetitions, chosen.seconds)
             size = data.documents.nbytes
             figures["seconds"][name] = compared(times, next(iter(times)), size)
             for bar in decided:

@@ -67,6 +67,15 @@ def test_figures_carry_what_they_were_measured_on(tmp_path: Path) -> None:
     assert written["machine"].keys() == {"cores", "memory_gib", "processor", "system", "python", "packages"}
 
 
+def test_rounds_go_on_until_the_seconds_are_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("benchmarks._machine.time.perf_counter", lambda: float(next(clock)))
+    sides = {"a": _machine.Side(lambda: None)}
+    # A round reads the clock twice, and asking whether to go on once more.
+    assert len(_machine.interleaved(sides, 1, seconds=9.0)["a"].wall) == 3
+    assert len(_machine.interleaved(sides, 7, seconds=9.0)["a"].wall) == 7
+
+
 def test_sides_take_turns_back_and_forth_and_are_prepared_before_each_time() -> None:
     log: list[str] = []
     sides = {

@@ -39,7 +39,18 @@ def test_every_side_agrees_and_every_bar_is_written(
 ) -> None:
     monkeypatch.setattr(_search_memory, "KINDS", ("phase1-512", "pq-8"))
     monkeypatch.setattr(search, "cell_times", lambda documents: {"documents": documents})
-    sizes = ["--documents", "3000", "--queries", "20", "--large", "4000", "--repetitions", "1"]
+    sizes = [
+        "--documents",
+        "3000",
+        "--queries",
+        "20",
+        "--large",
+        "4000",
+        "--repetitions",
+        "1",
+        "--seconds",
+        "0",
+    ]
     assert search.main(sizes, tmp_path) == 0
     written = json.loads((tmp_path / "search.json").read_text())
     assert [bar["work"] for bar in written["bars"]] == [
