@@ -55,7 +55,7 @@ def test_every_side_agrees_and_every_bar_is_written(
     written = json.loads((tmp_path / "search.json").read_text())
     assert [bar["work"] for bar in written["bars"]] == [
         "binarize to 128 bits",
-        *(f"binary search, {bits} bits" for bits in (64, 128)),
+        *(f"{work}, {bits} bits" for bits in (64, 128) for work in ("binary search", "Faiss against itself")),
         *(f"binary search, {bits} bits, 5 queries" for bits in (64, 128)),
         "search of signs, 5 queries",
         "float, re-scored in float64",
