@@ -6,6 +6,7 @@ The order is total, as in `store.search`: the smaller distance first, and among 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import faiss
 import numpy as np
@@ -16,8 +17,8 @@ from store.neighbours import Neighbours, check_any, check_k, checked_exclude, ra
 from store.runs import Runs
 from store.threads import in_threads, parts_of
 
-_CODES = 1 << 13  # codes compared at a time
-_QUERIES = 1 << 6  # with so many queries: their distances stay in the second-level cache
+_QUERIES = 1 << 6  # queries compared at a time
+_CODES = 1 << 13  # with so many codes, where all distances are kept: these stay in the second-level cache
 _ROW_BITS = 40  # of a key; the distance stands above them
 _NO_KEY = np.iinfo(np.int64).max  # larger than every key
 _MOST_BYTES = 8191  # their distances are below 2^16
@@ -58,15 +59,19 @@ class HammingTopK:
         return Neighbours(self._keys & ((1 << _ROW_BITS) - 1), distances)
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        excluded = self._exclude - first_row
+        # Few queries at a time, each part by one thread: heaps stay in the cache, and no core waits for a slower one.
+        in_threads(partial(self._search_part, codes, first_row), parts_of(len(self._queries), _QUERIES))
+
+    def _search_part(self, codes: NDArray[np.uint8], first_row: int, some: slice) -> None:
+        excluded = self._exclude[some] - first_row
         one_more = bool(((excluded >= 0) & (excluded < len(codes))).any())
-        distances, rows = faiss.knn_hamming(self._queries, codes, self._k + one_more)
+        distances, rows = faiss.knn_hamming(self._queries[some], codes, self._k + one_more)
         keys = distances.astype(np.int64) << _ROW_BITS | rows + first_row
         # Faiss gives row -1 where the run has too few codes.
         keys[(rows < 0) | (rows == excluded[:, None])] = _NO_KEY
-        best = np.concatenate([self._keys, keys], axis=1)
+        best = np.concatenate([self._keys[some], keys], axis=1)
         best.sort(axis=1)
-        self._keys = best[:, : self._k].copy()
+        self._keys[some] = best[:, : self._k]
 
 
 def hamming_ties(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -26,8 +26,11 @@ def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
         for part in parts:
             work(part)
         return
-    # Threads inside the parts' matrix products would only wait for one another.
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    # Threads inside the parts would only wait for one another.
+    with (
+        _blas().limit(limits=1, user_api="blas"),
+        ThreadPoolExecutor(threads, initializer=partial(faiss.omp_set_num_threads, 1)) as pool,
+    ):
         for _ in pool.map(work, parts):
             pass
 

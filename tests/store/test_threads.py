@@ -56,6 +56,18 @@ def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
         faiss.omp_set_num_threads(before)
 
 
+def test_a_part_has_one_thread_to_itself() -> None:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(2)
+    seen: list[int] = []
+    try:
+        in_threads(lambda part: seen.append(faiss.omp_get_max_threads()), range(4))
+        assert faiss.omp_get_max_threads() == 2
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert seen == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 9, 10, 57])
 def test_rows_come_back_in_their_order(rows: int) -> None:
     values = np.arange(2 * rows).reshape(rows, 2)
