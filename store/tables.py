@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,19 +16,18 @@ from store.runs import Runs
 from store.search import checked_matrix, error_bounds, inner_products, lengths_of
 from store.threads import in_threads, parts_of
 
-TABLE_WIDTH = 24
+TABLE_WIDTH = 16
 """From so many dimensions a part on, looking up is faster than decoding and a matrix product."""
 
-_QUERIES = 1 << 8  # queries compared at a time
+_QUERIES = 1 << 7  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
-_LOOKED_UP = 1 << 10
-"""Documents whose parts are added at a time: they and a table stay in the second-level cache."""
+_CENTROIDS = 256  # of a part: a code of a byte names one of them
 
 
 class TableTopK:
     """The k documents of largest inner product, as of their decoded vectors, with each query.
 
-    codebooks: (parts, centroids, width) float16. queries: (queries, parts × width) float16 or float32.
+    codebooks: (parts, 256, width) float16. queries: (queries, parts × width) float16 or float32.
     exclude: (queries,) int64, the document row to leave out of each query's neighbours, or -1.
 
     Scores and their order are those of `store.search.InnerProductTopK` on decoded vectors. Only the approximation
@@ -43,7 +45,12 @@ class TableTopK:
     ) -> None:
         check_k(k)
         check_any(checked_matrix(queries, "queries"))
-        dimension = codebooks.shape[0] * codebooks.shape[2]
+        parts, centroids, width = codebooks.shape
+        dimension = parts * width
+        if centroids != _CENTROIDS:
+            raise InvalidInput(
+                f"codebooks have {centroids} centroids a part, not {_CENTROIDS}: fit the quantiser anew"
+            )
         if queries.shape[1] != dimension:
             raise InvalidInput(
                 f"documents have dimension {dimension} and the queries {queries.shape[1]}: "
@@ -69,8 +76,7 @@ class TableTopK:
         return found_by([part.best for part in self._parts])
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
-        columns = np.ascontiguousarray(codes.T)
-        in_threads(lambda part: part.update(columns, first_row), self._parts)
+        in_threads(lambda part: part.update(codes, first_row), self._parts)
 
 
 class _Part:
@@ -87,32 +93,24 @@ class _Part:
         self._bounds = error_bounds(lengths, longest, len(codebooks))
         self._halves = queries.dtype == np.float16 and float(lengths.max()) * longest <= 32
 
-    def update(self, columns: NDArray[np.uint8], first_row: int) -> None:
-        """Meet (parts, documents) uint8 codes: a part of consecutive documents lies together."""
-        exact = self._tables()
-        tables = exact.astype(np.float32)
+    def update(self, codes: NDArray[np.uint8], first_row: int) -> None:
+        """Meet (documents, parts) uint8 codes of consecutive documents, contiguous in memory."""
+        tables = self._tables()
+        sums = _sums_of(tables)
 
         def score(query: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.float64]:
             place = row - first_row
             if self._halves:
                 # No sum of looked-up numbers is rounded, as no sum of the products that they stand for is.
-                looked_up = zip(exact, columns, strict=True)
-                return sum((table[column[place], query] for table, column in looked_up), np.zeros(len(row)))
-            return inner_products(
-                self._queries, query, lambda some: self._decoded(columns[:, place[some]].T), False
-            )
+                looked_up = (table[codes[place, part], query] for part, table in enumerate(tables))
+                return sum(looked_up, np.zeros(len(row)))
+            return inner_products(self._queries, query, lambda some: self._decoded(codes[place[some]]), False)
 
         scores = np.empty((_DOCUMENTS, len(self._queries)), dtype=np.float32)
-        more = np.empty((_LOOKED_UP, len(self._queries)), dtype=np.float32)
-        for at in range(0, columns.shape[1], _DOCUMENTS):
-            tile = columns[:, at : at + _DOCUMENTS]
-            for start in range(0, tile.shape[1], _LOOKED_UP):
-                which = tile[:, start : start + _LOOKED_UP].astype(np.intp)
-                total, addend = scores[start : start + which.shape[1]], more[: which.shape[1]]
-                tables[0].take(which[0], axis=0, out=total, mode="clip")
-                for table, centroid in zip(tables[1:], which[1:], strict=True):
-                    total += table.take(centroid, axis=0, out=addend, mode="clip")
-            self.best.update(scores[: tile.shape[1]], self._bounds, first_row + at, score)
+        for at in range(0, len(codes), _DOCUMENTS):
+            tile = codes[at : at + _DOCUMENTS]
+            sums.decode_c(faiss.swig_ptr(tile), faiss.swig_ptr(scores), len(tile))
+            self.best.update(scores[: len(tile)], self._bounds, first_row + at, score)
         self.best.settle(score)
 
     def _tables(self) -> NDArray[np.float64]:
@@ -123,3 +121,16 @@ class _Part:
 
     def _decoded(self, codes: NDArray[np.uint8]) -> NDArray[np.float16]:
         return self._codebooks[np.arange(len(self._codebooks)), codes].reshape(len(codes), -1)
+
+
+def _sums_of(tables: NDArray[np.float64]) -> Any:
+    """Faiss's additive quantiser, whose decoded vectors are a document's scores with all queries.
+
+    tables: (parts, 256, queries). Other than NumPy's lookups, it lets other threads run and adds up one document's
+    scores while they are in the cache.
+    """
+    parts, _, queries = tables.shape
+    quantizer = faiss.ResidualQuantizer(queries, parts, 8)
+    faiss.copy_array_to_vector(tables.astype(np.float32).ravel(), quantizer.codebooks)
+    quantizer.is_trained = True
+    return quantizer

@@ -50,14 +50,15 @@ def test_as_of_the_decoded_vectors(
     assert same(searched(top), decoded)
     monkeypatch.setattr(runs, "RUN_BYTES", PARTS * 700)
     monkeypatch.setattr(tables, "_DOCUMENTS", 100)
-    monkeypatch.setattr(tables, "_LOOKED_UP", 30)
     monkeypatch.setattr(tables, "_QUERIES", 7)
     assert same(searched(TableTopK(CODEBOOKS, queries, 50, exclude), 300), decoded)
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="documents have dimension 72 and the queries 60"):
-        TableTopK(CODEBOOKS, QUERIES[:, :60], 5)
+    with pytest.raises(InvalidInput, match="documents have dimension 48 and the queries 40"):
+        TableTopK(CODEBOOKS, QUERIES[:, :40], 5)
+    with pytest.raises(InvalidInput, match="codebooks have 255 centroids a part, not 256"):
+        TableTopK(CODEBOOKS[:, :255], QUERIES, 5)
     with pytest.raises(InvalidInput, match="k is 0"):
         TableTopK(CODEBOOKS, QUERIES, 0)
     with pytest.raises(InvalidInput, match="codes"):
