@@ -104,22 +104,21 @@ def binarize(data: Data) -> Work:
 def hamming(data: Data, bits: int) -> Work:
     """Hamming search; Faiss with each of its two methods and two sizes of a batch of queries.
 
-    One of them takes its turn twice: what the second differs by is the machine's doing.
+    Faiss is called as its flat index calls itself, on the codes where they are: an index keeps a copy, and of two
+    copies one is searched up to an eighth faster than the other, by where they happen to lie. One of its searches
+    takes its turn twice: what the second differs by is the machine's doing.
     """
     codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
 
-    def peer(use_heap: bool, batch: int) -> Callable[[], Any]:
-        index = faiss.IndexBinaryFlat(bits)
-        index.add(codes)
-        index.use_heap = use_heap  # type: ignore[attr-defined]
-        index.query_batch_size = batch  # type: ignore[attr-defined]
-        return lambda: index.search(queries, K)[0]
+    def peer(method: str, batch: int) -> Callable[[], Any]:
+        parts = [queries[at : at + batch] for at in range(0, len(queries), batch)]
+        return lambda: np.concatenate([faiss.knn_hamming(part, codes, K, method)[0] for part in parts])
 
     sides = {
-        "Faiss, heap, 32": peer(True, 32),
-        HEAP: peer(True, len(queries)),
-        "Faiss, counting, 32": peer(False, 32),
-        HEAP_AGAIN: peer(True, len(queries)),
+        "Faiss, heap, 32": peer("hc", 32),
+        HEAP: peer("hc", len(queries)),
+        "Faiss, counting, 32": peer("mc", 32),
+        HEAP_AGAIN: peer("hc", len(queries)),
         LAKE: lambda: fed(HammingTopK(queries, K), codes),
     }
     return Work(sides, same_scores(0))

@@ -6,7 +6,9 @@ The order is total, as in `store.search`: the smaller distance first, and among 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import faiss
 import numpy as np
@@ -18,7 +20,8 @@ from store.runs import Runs
 from store.threads import in_threads, parts_of
 
 _QUERIES = 1 << 6  # queries compared at a time
-_CODES = 1 << 13  # with so many codes, where all distances are kept: these stay in the second-level cache
+_BYTES = 1 << 19  # with codes of so many bytes, which stay in the second-level cache
+_CODES = 1 << 13  # or with so many codes, where all distances are kept: these stay there
 _ROW_BITS = 40  # of a key; the distance stands above them
 _NO_KEY = np.iinfo(np.int64).max  # larger than every key
 _MOST_BYTES = 8191  # their distances are below 2^16
@@ -60,7 +63,8 @@ class HammingTopK:
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
         # Few queries at a time, each part by one thread: heaps stay in the cache, and no core waits for a slower one.
-        in_threads(partial(self._search_part, codes, first_row), parts_of(len(self._queries), _QUERIES))
+        with _codes_at_a_time(max(1, _BYTES // codes.shape[1])):
+            in_threads(partial(self._search_part, codes, first_row), parts_of(len(self._queries), _QUERIES))
 
     def _search_part(self, codes: NDArray[np.uint8], first_row: int, some: slice) -> None:
         excluded = self._exclude[some] - first_row
@@ -72,6 +76,18 @@ class HammingTopK:
         best = np.concatenate([self._keys[some], keys], axis=1)
         best.sort(axis=1)
         self._keys[some] = best[:, : self._k]
+
+
+@contextmanager
+def _codes_at_a_time(count: int) -> Iterator[None]:
+    """Faiss meets so many codes with each query before it goes on to more; what it finds does not depend on it."""
+    options: Any = faiss.cvar
+    usual = options.hamming_batch_size
+    options.hamming_batch_size = count
+    try:
+        yield
+    finally:
+        options.hamming_batch_size = usual
 
 
 def hamming_ties(

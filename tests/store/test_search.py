@@ -285,10 +285,13 @@ class TestHamming:
         ties = hamming_ties(queries, [(0, codes)], kth)
         distances = hamming(queries, codes)
         assert ties[1].tolist() == (distances[:, :, None] == kth[:, None, :]).sum(axis=1).tolist()
-        for name, value in (("_QUERIES", 7), ("_CODES", 70)):
+        for name, value in (("_QUERIES", 7), ("_CODES", 70), ("_BYTES", 4 * 90)):
             monkeypatch.setattr(hamming_search, name, value)
         monkeypatch.setattr(runs, "RUN_BYTES", 4 * 700)
+        options: Any = faiss.cvar
+        usual = options.hamming_batch_size
         assert identical(reference, top_k(queries, codes, 30, blocks=cuts(3000, 500)))
+        assert options.hamming_batch_size == usual
         again = hamming_ties(queries, [(a, codes[a:b]) for a, b in cuts(3000, 333)], kth)
         assert again[0].tolist() == ties[0].tolist()
         assert again[1].tolist() == ties[1].tolist()
