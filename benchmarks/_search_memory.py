@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
 from benchmarks._vectors import mixtures, random_codes, stored
-from store.codecs.product import CENTROIDS, PQCodec
+from store.codecs.base import CENTROIDS
+from store.codecs.product import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.commit import commit_leaf
 from store.hamming import HammingTopK

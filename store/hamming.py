@@ -22,6 +22,8 @@ from store.threads import in_threads, parts_of
 _QUERIES = 1 << 6  # queries compared at a time
 _BYTES = 1 << 19  # with codes of so many bytes, which stay in the second-level cache
 _CODES = 1 << 13  # or with so many codes, where all distances are kept: these stay there
+_OPTIONS: Any = faiss.cvar
+_USUAL = _OPTIONS.hamming_batch_size
 _ROW_BITS = 40  # of a key; the distance stands above them
 _NO_KEY = np.iinfo(np.int64).max  # larger than every key
 _MOST_BYTES = 8191  # their distances are below 2^16
@@ -81,13 +83,12 @@ class HammingTopK:
 @contextmanager
 def _codes_at_a_time(count: int) -> Iterator[None]:
     """Faiss meets so many codes with each query before it goes on to more; what it finds does not depend on it."""
-    options: Any = faiss.cvar
-    usual = options.hamming_batch_size
-    options.hamming_batch_size = count
+    _OPTIONS.hamming_batch_size = count
     try:
         yield
     finally:
-        options.hamming_batch_size = usual
+        # Not what it was before: a search in another thread may have set it.
+        _OPTIONS.hamming_batch_size = _USUAL
 
 
 def hamming_ties(

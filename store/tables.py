@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.best import Best, found_by
-from store.codecs.base import Floats, check_codes
+from store.codecs.base import CENTROIDS, Floats, check_codes
 from store.errors import InvalidInput
 from store.neighbours import Neighbours, check_any, check_k, checked_exclude
 from store.runs import Runs
@@ -21,7 +21,6 @@ TABLE_WIDTH = 16
 
 _QUERIES = 1 << 7  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
-_CENTROIDS = 256  # of a part: a code of a byte names one of them
 
 
 class TableTopK:
@@ -47,9 +46,9 @@ class TableTopK:
         check_any(checked_matrix(queries, "queries"))
         parts, centroids, width = codebooks.shape
         dimension = parts * width
-        if centroids != _CENTROIDS:
+        if centroids != CENTROIDS:
             raise InvalidInput(
-                f"codebooks have {centroids} centroids a part, not {_CENTROIDS}: fit the quantiser anew"
+                f"codebooks have {centroids} centroids a part, not {CENTROIDS}: fit the quantiser anew"
             )
         if queries.shape[1] != dimension:
             raise InvalidInput(

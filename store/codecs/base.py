@@ -31,6 +31,10 @@ Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
 estimate of the inner product from the uncompressed query and the document's code."""
 
 
+CENTROIDS = 256
+"""Of a quantiser: a byte of its code names one of so many."""
+
+
 class TopK(Protocol):
     """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import (
+    CENTROIDS,
     Floats,
     Scoring,
     State,
@@ -25,7 +26,6 @@ from store.schema import Field
 from store.summation import float32_error_share, sum_rows
 from store.tables import TABLE_WIDTH, TableTopK
 
-CENTROIDS = 256
 POINTS_PER_CENTROID = 39
 """Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
 

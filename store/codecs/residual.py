@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import (
+    CENTROIDS,
     Floats,
     Scoring,
     State,
@@ -20,7 +21,7 @@ from store.codecs.base import (
     row_blocks,
     search_decoded,
 )
-from store.codecs.product import CENTROIDS, half_precision, nearest
+from store.codecs.product import half_precision, nearest
 from store.errors import InvalidInput
 from store.schema import Field
 

@@ -10,9 +10,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats, Scoring, State, TopK, check_vectors, row_blocks
+from store.codecs.base import CENTROIDS, Floats, Scoring, State, TopK, check_vectors, row_blocks
 from store.codecs.linear import product, rounded
-from store.codecs.product import CENTROIDS, PQCodec
+from store.codecs.product import PQCodec
 from store.errors import InvalidInput
 from store.schema import Field
 
