@@ -120,6 +120,7 @@ def parse(content: Mapping[str, Any]) -> Params:
     fields: dict[str, Any] = {section: (kind, ...) for section, kind in types.items()}
     stated: dict[str, Any] = {section: (types[section] | None, None) for section in SWEPT}
     sweep = create_model("Sweep", __base__=Section, **stated)
+    # A type that is made here is none to a checker that does not run the code.
     fields[SWEEPS] = (dict[str, sweep], ...)  # type: ignore[valid-type]
     kind = create_model("StudyParams", __base__=Params, **fields)
     try:

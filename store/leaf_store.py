@@ -136,11 +136,8 @@ class LeafStore(Store):
         for name in sorted({rest.partition("/")[0] for rest in inside}):
             yield name
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return (self._source, self._arrays)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[LeafStore], tuple[Any, ...]]:
+        return LeafStore, (self._source, self._arrays)
 
 
 def _bounds(byte_range: ByteRequest | None) -> tuple[int | None, int | None]:
