@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
-from stages import params
+from pipeline import params
 from store.corpora.api_docs import read_api_docs
 from store.corpora.beir import data_root, read_beir
 from store.corpora.corpus import Corpus

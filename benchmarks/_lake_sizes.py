@@ -38,10 +38,10 @@ from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.layout import Layout
-from store.leaf import open_leaf
-from store.schema import CHUNK_BYTES, SHARD_CHUNKS
-from store.shard import checksum
-from store.source import Folder
+from store.leaf.reading import open_leaf
+from store.leaf.schema import CHUNK_BYTES, SHARD_CHUNKS
+from store.leaf.shard import checksum
+from store.leaf.source import Folder
 
 KIB, MIB = 1 << 10, 1 << 20
 CHUNKS = tuple(KIB << power for power in range(7, 13))
@@ -110,7 +110,7 @@ def sweep(sizes: dict[str, tuple[int, int]], folder: Path, values: Values) -> di
         root.mkdir()
 
         def commit(root: Path = root, chunk: int = chunk, count: int = count) -> None:
-            with mock.patch.multiple("store.schema", CHUNK_BYTES=chunk, SHARD_CHUNKS=count):
+            with mock.patch.multiple("store.leaf.schema", CHUNK_BYTES=chunk, SHARD_CHUNKS=count):
                 write_lake(root, values)
 
         def read(root: Path = root) -> Values:

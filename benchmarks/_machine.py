@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stages.parallel import cores
+from pipeline.parallel import cores
 
 PACKAGES = ("dvc", "faiss-cpu", "google-crc32c", "numpy", "zarr", "zarrs")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.scale import Rates, tables
 from benchmarks._machine import FOLDER, ROOT
+from benchmarks._proportions import Rates, tables
 from store.errors import BitlakeError, InvalidInput, UnavailableResource
 
 PAGE = ROOT / "docs" / "scale.md"

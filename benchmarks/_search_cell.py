@@ -16,11 +16,11 @@ import yaml
 
 from benchmarks._machine import ROOT
 from benchmarks._vectors import drawn, mixtures, stored
-from stages import graph, params
+from pipeline import graph, params
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
-from store.commit import commit_leaf
 from store.layout import Layout
+from store.leaf.commit import commit_leaf
 
 QUERIES = 7_000
 EXPERIMENTS = ("E2", "E3", "E4", "E5", "E6", "E7")

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from benchmarks._machine import ROOT
 from benchmarks._vectors import mixtures, random_codes, stored
 from store.codecs.base import CENTROIDS
-from store.codecs.product import PQCodec
+from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
-from store.commit import commit_leaf
-from store.hamming import HammingTopK
 from store.layout import Layout
-from store.leaf import open_leaf
-from store.neighbours import Neighbours
-from store.schema import Field, Schema
-from store.search import InnerProductTopK
+from store.leaf.commit import commit_leaf
+from store.leaf.reading import open_leaf
+from store.leaf.schema import Field, Schema
+from store.search.hamming import HammingTopK
+from store.search.inner_product import InnerProductTopK
+from store.search.neighbours import Neighbours
 
 BITS = 512
 PQ_BYTES = (8, 32, 64)

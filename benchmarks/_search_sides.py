@@ -17,11 +17,11 @@ from benchmarks._vectors import BLOCK, Vectors, drawn, fed, stored
 from stages.binarize import PART_ROWS
 from store.codecs import phase1
 from store.codecs.base import Codec, State, search_hamming
-from store.codecs.product import PQCodec
+from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
-from store.codecs.signs import SignCodec
-from store.hamming import HammingTopK
-from store.search import InnerProductTopK
+from store.codecs.sign import SignCodec
+from store.search.hamming import HammingTopK
+from store.search.inner_product import InnerProductTopK
 from store.threads import rows_in_threads
 
 FEW, K = 100, 100

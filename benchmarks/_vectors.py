@@ -14,8 +14,8 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.codecs.base import TopK
 from store.errors import BitlakeError
 from store.layout import Layout
-from store.leaf import BLOCK_BYTES, open_leaf
-from store.neighbours import Neighbours
+from store.leaf.reading import BLOCK_BYTES, open_leaf
+from store.search.neighbours import Neighbours
 
 CELL = {"model": "all-MiniLM-L6-v2", "dataset": "pydata-api"}
 BLOCK = 1 << 16

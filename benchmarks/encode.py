@@ -23,7 +23,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from analysis.quality import Judgements, gains, ndcg, overlap
+from analysis.quality.per_query import Judgements, gains, ndcg, overlap
 from benchmarks._encoders import (
     ARCHITECTURES,
     PACKAGED,
@@ -43,7 +43,7 @@ from store.corpora.corpus import Corpus
 from store.encoders.device import Device, choose_device
 from store.encoders.sentence import SentenceEncoder
 from store.encoders.tokens import padded_tokens, plan_batches
-from store.search import InnerProductTopK
+from store.search.inner_product import InnerProductTopK
 
 FLOAT32, INT8, ONNX = "float32", "int8, torch", "int8, ONNX Runtime"
 SLAB = 16384

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 
 from benchmarks._machine import FOLDER, Side, compared, interleaved, write
-from store.commit import commit_leaf
 from store.layout import Layout
-from store.leaf import Leaf, open_leaf
-from store.schema import Field, Schema
+from store.leaf.commit import commit_leaf
+from store.leaf.reading import Leaf, open_leaf
+from store.leaf.schema import Field, Schema
 
 ROWS, DIMENSION = 500_000, 384
 PEER_ROWS = 100_000

@@ -24,7 +24,7 @@ from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
 from benchmarks._search_sides import FAISS_PQ, FLAT, LAKE, Data, Work
-from stages.parallel import cores
+from pipeline.parallel import cores
 
 DOCUMENTS, QUERIES = 500_000, 1_000
 PQ_BYTES = (8, 32, 64)

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks._machine import ROOT, summary, write
-from stages import graph, params
+from pipeline import graph, params
 from store.errors import BitlakeError
 
 FLOOR = "import numpy, zarr"

@@ -18,12 +18,12 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks._machine import FOLDER, ROOT, write
 from benchmarks._vectors import Vectors, drawn, fed, stored
-from stages import params
-from stages.parallel import cores
+from pipeline import params
+from pipeline.parallel import cores
 from store.codecs.base import Codec
-from store.codecs.binary import Phase1Codec
-from store.codecs.floating import Float32Codec
-from store.codecs.product import PQCodec
+from store.codecs.floats import Float32Codec
+from store.codecs.phase1_codec import Phase1Codec
+from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
 
 DOCUMENTS, QUERIES, FITTED, K = 100_000, 500, 16_384, 100

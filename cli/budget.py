@@ -21,12 +21,12 @@ def command(
     """Show the hours of every experiment from this machine's ledger, what was planned, and how far the caps are."""
     import json
 
-    from analysis.budget import summary
     from cli.output import print_json, print_table
-    from stages import params
-    from store.commit import write_file
+    from pipeline import params
+    from pipeline.budget import summary
+    from pipeline.ledger import read_ledger
     from store.layout import REPORT, Layout
-    from store.ledger import read_ledger
+    from store.leaf.commit import write_file
 
     layout = Layout(Path.cwd())
     found = summary(params.load(layout.root).budget, read_ledger(layout))

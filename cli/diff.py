@@ -9,7 +9,7 @@ import typer
 from cli.options import Json, Remote, Repo
 
 if TYPE_CHECKING:
-    from store.differences import ArrayDifference
+    from store.revisions.differences import ArrayDifference
 
 
 def command(
@@ -21,8 +21,8 @@ def command(
 ) -> None:
     """Compare REV with the workspace, or with OTHER: cells added, removed, changed, by how much; headline figures."""
     from cli.output import print_json, print_table
-    from store.differences import compare
-    from store.revision import open_revision
+    from store.revisions.differences import compare
+    from store.revisions.revision import open_revision
 
     before, after = open_revision(repo, rev, remote), open_revision(repo, other, remote)
     found = compare(before, after)

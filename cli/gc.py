@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Count the objects of the cache that no workspace, tag, branch or experiment uses, and remove them if told to."""
     from cli.output import print_json, size_text
-    from store.garbage import collect_garbage
+    from store.revisions.garbage import collect_garbage
 
     found = collect_garbage(Path.cwd(), remove=yes, all_commits=all_commits)
     if as_json:

@@ -8,8 +8,8 @@ from cli.options import Json, Remote, Repo, Rev
 def command(repo: Repo = ".", rev: Rev = None, remote: Remote = None, as_json: Json = False) -> None:
     """List every artifact: dimensions, size, where it is, the stage that made it and the commit that introduced it."""
     from cli.output import print_json, print_table, size_text
-    from store.catalog import catalog
-    from store.revision import open_revision
+    from store.revisions.catalog import catalog
+    from store.revisions.revision import open_revision
 
     revision = open_revision(repo, rev, remote)
     entries = catalog(revision)

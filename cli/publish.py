@@ -23,7 +23,7 @@ def command(
     repository holds this release and no other; Git keeps the earlier ones.
     """
     from cli.output import print_json, size_text
-    from store.publication import publish
+    from store.revisions.publication import publish
 
     done = publish(Path.cwd(), remote=remote, tag=tag)
     if as_json:

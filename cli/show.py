@@ -11,7 +11,7 @@ from cli.options import Json, Remote, Repo, Rev
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from store.catalog import Made
+    from store.revisions.catalog import Made
 
 
 def command(
@@ -25,8 +25,8 @@ def command(
 ) -> None:
     """Show an artifact: its arrays, its attributes, and its lineage back to the corpus."""
     from cli.output import print_json, print_table, print_tree
-    from store.catalog import lineage, open_artifact
-    from store.revision import open_revision
+    from store.revisions.catalog import lineage, open_artifact
+    from store.revisions.revision import open_revision
 
     revision = open_revision(repo, rev, remote)
     leaf = open_artifact(revision, artifact)

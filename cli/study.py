@@ -11,7 +11,7 @@ import typer
 from cli.options import Json
 
 if TYPE_CHECKING:
-    from stages.progress import Progress, Step
+    from pipeline.status import Progress, Step
 
 app = typer.Typer(help="Named studies: choose one, and see how far it has come.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ app = typer.Typer(help="Named studies: choose one, and see how far it has come."
 @app.command()
 def use(name: Annotated[str, typer.Argument(help="A file of studies/ without its ending.")]) -> None:
     """Write params.yaml and dvc.yaml for the study NAME. What other studies have computed stays and is used again."""
-    from stages import study
+    from pipeline import study
 
     params = study.use(Path.cwd(), name)
     print(f"study {params.study.name}: {len(list(params.study.cells()))} cells; run `dvc repro`")
@@ -34,7 +34,7 @@ def status(
 ) -> None:
     """Show which stages of each cell are done, stale or missing, and where: in the workspace, the cache, the remote."""
     from cli.output import print_json, print_table
-    from stages import study
+    from pipeline import study
 
     found = study.status(Path.cwd(), name)
     if as_json:

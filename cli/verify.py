@@ -14,7 +14,7 @@ def command(repo: Repo = ".", rev: Rev = None, remote: Remote = None, as_json: J
     remote; with --remote the objects in that remote alone.
     """
     from cli.output import print_json, size_text
-    from store.verification import verify
+    from store.revisions.verification import verify
 
     found = verify(repo, rev, remote)
     if as_json:

@@ -12,9 +12,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from stages import code, graph, params, study
-from stages.spending import metered
-from stages.stage import DATASET, MODEL, Run, Stage
+from pipeline import code, graph, params, study
+from pipeline.spending import metered
+from pipeline.stage import DATASET, MODEL, Run, Stage
 from store.errors import BitlakeError, InvalidInput
 from store.layout import Layout
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field as Constraint
 
-from stages.stage import DATASET, Run, Section, Stage
+from pipeline.stage import DATASET, Run, Section, Stage
 from store.artifacts.judgements import JUDGEMENTS
-from store.commit import staged_folder
 from store.corpora.api_docs import read_api_docs
 from store.corpora.beir import data_root, read_beir
+from store.leaf.commit import staged_folder
 
 STAGE = Stage(
     name="corpus",

@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
-from analysis.points import assemble
-from analysis.relation import RelationSettings, Row, relate
-from analysis.results import CellQuality, csv_text, figures_of, is_plain
-from stages.cell_quality import read_quality
-from stages.stage import STUDY, Run, Section, Stage
+from analysis.quality.results import CellQuality, csv_text, figures_of, is_plain
+from analysis.relation.assemble import assemble
+from analysis.relation.relate import RelationSettings, Row, relate
+from pipeline.cell_quality import read_quality
+from pipeline.stage import STUDY, Run, Section, Stage
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.quality import QUALITY
-from store.commit import write_file
 from store.errors import InvalidInput
+from store.leaf.commit import write_file
 
 CSV = "report/relation.csv"
 METRICS = ("recall", "overlap")

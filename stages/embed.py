@@ -7,22 +7,22 @@ import numpy as np
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
-from analysis.storage import Sample, sample, storage_cost
-from stages.encoding import Encoding
-from stages.engine import open_engine
-from stages.growth import code_digest, earlier
-from stages.judged import read_judgements
-from stages.slabs import Slabs, encode_slab, identity_of
-from stages.stage import CELL, Run, Section, Stage
-from store import digest
+from analysis.quality.storage import Sample, sample, storage_cost
+from pipeline.encoding import Encoding
+from pipeline.executors import open_engine
+from pipeline.growth import code_digest, earlier
+from pipeline.judged import read_judgements
+from pipeline.slabs import Slabs, encode_slab, identity_of
+from pipeline.stage import CELL, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
 from store.encoders import prepare
 from store.encoders.device import CPU, choose_device
 from store.encoders.progress import EncodingProgress
-from store.growth import grow, text_blocks
-from store.unfinished import Unfinished
+from store.leaf import digest
+from store.leaf.growth import grow, text_blocks
+from store.leaf.unfinished import Unfinished
 
 STAGE = Stage(
     name="embed",

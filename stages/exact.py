@@ -7,16 +7,16 @@ import numpy as np
 from pydantic import Field as Constraint
 from pydantic import field_validator
 
-from stages.blocks import Rows, top_k
-from stages.engine import open_engine
-from stages.stage import CELL, Progress, Run, Section, Stage
+from pipeline.blocks import Rows, top_k
+from pipeline.executors import open_engine
+from pipeline.stage import CELL, Progress, Run, Section, Stage
+from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
-from store.codecs.floating import Float32Codec
-from store.configuration import Configuration, columns_of
-from store.leaf import Leaf
-from store.search import InnerProductTopK
+from store.codecs.floats import Float32Codec
+from store.leaf.reading import Leaf
+from store.search.inner_product import InnerProductTopK
 
 STAGE = Stage(
     name="exact", per=CELL, section="search", reads=(EMBEDDINGS, JUDGEMENTS), writes=(EXACT_NEIGHBOURS,)

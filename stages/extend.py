@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, field_validator, model_validator
 from pydantic import Field as Constraint
 
-from stages.engine import Engine, open_engine
-from stages.parallel import cores, side_by_side
-from stages.sample import draw_sample
-from stages.stage import CELL, Progress, Run, Section, Stage
-from stages.stored_codes import description
+from pipeline.executors import Engine, open_engine
+from pipeline.parallel import cores, side_by_side
+from pipeline.sample import draw_sample
+from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stored_codes import description
+from store.artifacts.configuration import NO_SEED
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.codecs.base import Codec, State
 from store.codecs.registry import CODECS, build
-from store.configuration import NO_SEED
 from store.errors import InvalidInput
-from store.growth import row_parts
 from store.layout import check_label
-from store.leaf import Leaf
+from store.leaf.growth import row_parts
+from store.leaf.reading import Leaf
 
 STAGE = Stage(name="extend", per=CELL, section="extend", reads=(EMBEDDINGS,), writes=(EXTENDED_CODES,))
 

@@ -8,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
-from analysis.failures import COLUMNS, Failures, Found, Truth, compare_codecs, judged_scores, table
-from analysis.failures_report import markdown, wanted_documents, worst
-from analysis.results import csv_text
-from stages.judged import read_judgements
-from stages.stage import DATASET, STUDY, Run, Section, Stage
+from analysis.failures.compare import COLUMNS, Failures, Found, Truth, compare_codecs, judged_scores, table
+from analysis.failures.worst import markdown, wanted_documents, worst
+from analysis.quality.results import csv_text
+from pipeline.judged import read_judgements
+from pipeline.stage import DATASET, STUDY, Run, Section, Stage
+from store.artifacts.configuration import read_configurations
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
-from store.commit import write_file
-from store.configuration import read_configurations
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
 from store.errors import InvalidInput
-from store.leaf import Leaf
+from store.leaf.commit import write_file
+from store.leaf.reading import Leaf
 
 CSV = "report/failures.csv"
 LOCAL = "report/local/worst-queries.md"

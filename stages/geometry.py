@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from analysis.geometry import GeometrySettings, measure
-from stages.stage import CELL, Run, Stage
+from analysis.geometry.cell import GeometrySettings, measure
+from pipeline.stage import CELL, Run, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.geometry import GEOMETRY
 

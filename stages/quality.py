@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from analysis.quality import METRICS, per_query
-from analysis.ties import expected_recall, tied_share
+from analysis.quality.per_query import METRICS, per_query
+from analysis.quality.ties import expected_recall, tied_share
+from pipeline.judged import read_judgements
+from pipeline.stage import CELL, Run, Stage
 from stages.exact import Params
-from stages.judged import read_judgements
-from stages.stage import CELL, Run, Stage
+from store.artifacts.configuration import columns_of, read_configurations
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
 from store.artifacts.quality import QUALITY
-from store.configuration import columns_of, read_configurations
 
 STAGE = Stage(
     name="quality",

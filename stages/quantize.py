@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
-from stages.engine import Engine, open_engine
-from stages.growth import code_digest, earlier
-from stages.parallel import cores, side_by_side
-from stages.sample import draw_sample
-from stages.stage import CELL, Progress, Run, Section, Stage
-from stages.stored_codes import description
-from store import digest
+from pipeline.executors import Engine, open_engine
+from pipeline.growth import code_digest, earlier
+from pipeline.parallel import cores, side_by_side
+from pipeline.sample import draw_sample
+from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stored_codes import description
+from store.artifacts.configuration import NO_SEED
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.codecs.base import Codec, State
-from store.codecs.product import PQCodec
+from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
-from store.configuration import NO_SEED
-from store.growth import Block, array_blocks, grow
-from store.leaf import Leaf
+from store.leaf import digest
+from store.leaf.growth import Block, array_blocks, grow
+from store.leaf.reading import Leaf
 
 STAGE = Stage(name="quantize", per=CELL, section="quantize", reads=(EMBEDDINGS,), writes=(QUANTIZED_CODES,))
 

@@ -4,14 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field as Constraint
 
-from analysis.figures import png
-from analysis.figures_regimes import differences_by_cell
-from analysis.regimes import Side, compare, count_regimes, table_text
-from stages.cell_quality import of_codecs, read_quality
-from stages.stage import STUDY, Run, Section, Stage
+from analysis.intervals.regimes import Side, compare, count_regimes, table_text
+from analysis.report.curves import png
+from analysis.report.regimes import differences_by_cell
+from pipeline.cell_quality import of_codecs, read_quality
+from pipeline.stage import STUDY, Run, Section, Stage
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
-from store.commit import write_file
+from store.leaf.commit import write_file
 
 CSV = "report/regimes.csv"
 PICTURE = "report/plots/regimes.png"

@@ -2,11 +2,11 @@
 
 from itertools import product
 
-from analysis.figures import CODECS, CURVE_COLUMNS, LABELS, TEMPLATE, curve_rows, png, quality_by_bytes
-from analysis.results import csv_text
-from stages.stage import STUDY, Run, Stage
+from analysis.quality.results import csv_text
+from analysis.report.curves import CODECS, CURVE_COLUMNS, LABELS, TEMPLATE, curve_rows, png, quality_by_bytes
+from pipeline.stage import STUDY, Run, Stage
 from store.artifacts.results import RESULTS
-from store.commit import write_file
+from store.leaf.commit import write_file
 
 FOLDER = "report/plots"
 CURVES = {"recall_at_10": ("recall", 10), "ndcg_at_10": ("ndcg", 10)}

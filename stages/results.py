@@ -6,14 +6,14 @@ from typing import Annotated
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
-from analysis.results import COLUMNS, Gap, csv_text, cube, gap_rows, headline, summarise, table
-from stages.cell_quality import read_quality
-from stages.stage import STUDY, Run, Section, Stage
+from analysis.quality.results import COLUMNS, Gap, csv_text, cube, gap_rows, headline, summarise, table
+from pipeline.cell_quality import read_quality
+from pipeline.stage import STUDY, Run, Section, Stage
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
 from store.artifacts.results import RESULTS
-from store.commit import write_file
 from store.errors import MissingArtifact
+from store.leaf.commit import write_file
 
 CSV = "report/results.csv"
 METRICS = "report/metrics.json"

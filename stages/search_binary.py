@@ -5,18 +5,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.blocks import Rows, top_k
-from stages.engine import Engine, open_engine
+from pipeline.blocks import Rows, top_k
+from pipeline.executors import Engine, open_engine
+from pipeline.parallel import side_by_side
+from pipeline.stage import CELL, Run, Stage
+from pipeline.ties import tie_counts
 from stages.exact import Params
-from stages.parallel import side_by_side
-from stages.stage import CELL, Run, Stage
-from stages.ties import tie_counts
 from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS
-from store.codecs.binary import Phase1Codec
-from store.configuration import Configuration, columns_of
-from store.hamming import HammingTopK
+from store.codecs.phase1_codec import Phase1Codec
+from store.search.hamming import HammingTopK
 
 STAGE = Stage(
     name="search-binary",

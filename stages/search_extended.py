@@ -12,30 +12,30 @@ import numpy as np
 from pydantic import Field as Constraint
 from pydantic import field_validator
 
-from analysis.quality import METRICS
-from stages.blocks import top_k
-from stages.engine import Engine, open_engine
-from stages.evaluation import Cell, Evaluated, Rescored, Second, scoring
-from stages.judged import read_judgements
-from stages.parallel import side_by_side
-from stages.stage import CELL, Run, Section, Stage
-from stages.stored_codes import StoredCodes, begin, stored_codes
+from analysis.quality.per_query import METRICS
+from pipeline.blocks import top_k
+from pipeline.evaluation import Cell, Evaluated, Rescored, Second, scoring
+from pipeline.executors import Engine, open_engine
+from pipeline.judged import read_judgements
+from pipeline.parallel import side_by_side
+from pipeline.stage import CELL, Run, Section, Stage
+from pipeline.stored_codes import StoredCodes, begin, stored_codes
 from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.asymmetric import search_asymmetric
 from store.codecs.base import Binary, Floats, State, TopK
-from store.codecs.binary import Phase1Codec
-from store.codecs.floating import Float32Codec
-from store.codecs.product import undertrained
+from store.codecs.floats import Float32Codec
+from store.codecs.phase1_codec import Phase1Codec
+from store.codecs.pq import undertrained
 from store.codecs.registry import CODECS
-from store.configuration import Configuration, columns_of
 from store.errors import InvalidInput
-from store.leaf import Leaf
+from store.leaf.reading import Leaf
+from store.search.asymmetric import search_asymmetric
 
 STAGE = Stage(
     name="search-extended",

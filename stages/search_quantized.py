@@ -4,20 +4,20 @@ from functools import partial
 
 import numpy as np
 
-from stages.blocks import top_k
-from stages.engine import Engine, open_engine
+from pipeline.blocks import top_k
+from pipeline.executors import Engine, open_engine
+from pipeline.parallel import side_by_side
+from pipeline.stage import CELL, Run, Stage
+from pipeline.stored_codes import StoredCodes, begin, stored_codes
 from stages.exact import Params
-from stages.parallel import side_by_side
-from stages.stage import CELL, Run, Stage
-from stages.stored_codes import StoredCodes, begin, stored_codes
+from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import QUANTIZED_NEIGHBOURS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.codecs.product import PQCodec, undertrained
+from store.codecs.pq import PQCodec, undertrained
 from store.codecs.scalar import Int8Codec
-from store.configuration import Configuration, columns_of
-from store.neighbours import Neighbours
+from store.search.neighbours import Neighbours
 
 STAGE = Stage(
     name="search-quantized",

@@ -25,9 +25,9 @@ from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.errors import InvalidInput, MissingArtifact
 from store.layout import LAKE, Layout, leaf_path
-from store.leaf import MANIFEST, Leaf, open_leaf
-from store.schema import Schema
-from store.source import Folder, Source
+from store.leaf.reading import MANIFEST, Leaf, open_leaf
+from store.leaf.schema import Schema
+from store.leaf.source import Folder, Source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -240,7 +240,7 @@ def open_lake(repo: str | Path = ".", rev: str | None = None, remote: str | None
     """
     folder = Path(repo)
     if rev is not None or remote is not None or not folder.is_dir():
-        from store.revision import open_revision
+        from store.revisions.revision import open_revision
 
         return Lake(open_revision(str(repo), rev, remote))
     layout = Layout(folder)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from store.errors import InvalidInput
 
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""The checkout of the project whose code this process runs."""
+
 LAKE = "lake.zarr"
 CORPORA = "corpora"
 REPORT = "report"

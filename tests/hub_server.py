@@ -20,7 +20,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from tests.servers import Server
 from tests.stages.projects import write_beir
-from tests.store.tiny_models import save_tiny_bert
+from tests.store.encoders.tiny_models import save_tiny_bert
 
 SIGNATURE = "ThisSignatureMustNeverBeShown"
 TOKEN = "hf_ThisTokenMustNeverBeShown"

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from store.objects import parse_manifest
-from store.publication import RELEASE_BYTES
-from tests.stages.projects import REPOSITORY
+from store.revisions.objects import parse_manifest
+from store.revisions.publication import RELEASE_BYTES
+from tests.paths import ROOT, committed, committed_files
 
-OBJECTS = REPOSITORY / "remote/files/md5"
+SHIPPED = ROOT / "remote/files/md5"
+OBJECTS = committed_files("remote/files/md5")
 
 
 def kept_outputs() -> dict[str, str]:
     """MD5 of the manifest of every output that is cached and pushed, by path."""
-    graph = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+    graph = yaml.safe_load(committed("dvc.yaml"))["stages"]
     not_kept = {
         path.split("/${")[0]
         for stage in graph.values()
@@ -26,7 +27,7 @@ def kept_outputs() -> dict[str, str]:
         for path, settings in out.items()
         if settings.get("cache") is False
     }
-    lock = yaml.safe_load((REPOSITORY / "dvc.lock").read_text())["stages"]
+    lock = yaml.safe_load(committed("dvc.lock"))["stages"]
     return {
         out["path"]: out["md5"]
         for stage in lock.values()
@@ -39,21 +40,21 @@ def kept_outputs() -> dict[str, str]:
 def test_it_holds_what_the_lock_names_and_nothing_else() -> None:
     named = set()
     for path, oid in kept_outputs().items():
-        manifest = OBJECTS / oid[:2] / oid[2:]
+        manifest = SHIPPED / oid[:2] / oid[2:]
         assert manifest.is_file(), f"{path} is not in remote/: run `make remote`"
         named |= {oid, *parse_manifest(manifest.read_bytes(), path).values()}
-    there = {f"{file.parent.name}{file.name}" for file in OBJECTS.glob("*/*")}
+    there = {f"{file.parent.name}{file.name}" for file in OBJECTS}
     assert there == named, "remote/ is not that of dvc.lock: run `make remote`"
 
 
 def test_every_object_is_whole() -> None:
-    for file in OBJECTS.glob("*/*"):
+    for file in OBJECTS:
         digest = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
         assert f"{file.parent.name}{file.name}".removesuffix(".dir") == digest
 
 
 def test_it_stays_within_its_bound() -> None:
-    assert sum(file.stat().st_size for file in OBJECTS.glob("*/*")) <= RELEASE_BYTES
+    assert sum(file.stat().st_size for file in OBJECTS) <= RELEASE_BYTES
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,6 @@ def test_it_brings_what_is_needed_to_go_on_without_a_model(artifact: str) -> Non
 
 
 def test_git_stores_it_byte_for_byte() -> None:
-    attributes = (REPOSITORY / ".gitattributes").read_text()
+    attributes = (ROOT / ".gitattributes").read_text()
     assert "remote/** binary" in attributes
-    assert Path(REPOSITORY / ".dvcignore").read_text().splitlines().count("remote/") == 1
+    assert Path(ROOT / ".dvcignore").read_text().splitlines().count("remote/") == 1

@@ -1,6 +1,6 @@
 """E2: binary codes of a cell. One code of the longest length per seed serves every shorter one as its prefix."""
 
-from store.schema import Field, Schema
+from store.leaf.schema import Field, Schema
 
 BINARY_CODES = Schema(
     artifact="binary_codes",

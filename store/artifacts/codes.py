@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from store.schema import Field
+from store.leaf.schema import Field
 
 Declared = Mapping[str, Mapping[str, Field]]
 

@@ -1,6 +1,6 @@
 """E1: the vectors of a cell, L2-normalised, as they are stored and as every later stage reads them."""
 
-from store.schema import Field, Schema
+from store.leaf.schema import Field, Schema
 
 EMBEDDINGS = Schema(
     artifact="embeddings",

@@ -2,7 +2,7 @@
 
 from store.artifacts.codes import code_fields
 from store.codecs.registry import CODECS
-from store.schema import Schema
+from store.leaf.schema import Schema
 
 EXTENDED_CODES = Schema(
     artifact="extended_codes",

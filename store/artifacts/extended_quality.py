@@ -3,9 +3,9 @@
 Re-scored configurations have one cut-off, so they stand in a group of their own.
 """
 
+from store.artifacts.configuration import CONFIGURATION_FIELDS
 from store.artifacts.quality import QUALITY
-from store.configuration import CONFIGURATION_FIELDS
-from store.schema import Schema
+from store.leaf.schema import Schema
 
 _RESCORED = (*CONFIGURATION_FIELDS, "metric", "k", "value")
 

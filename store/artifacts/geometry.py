@@ -1,6 +1,6 @@
 """E7: the geometry of a cell, every measure with its interval."""
 
-from store.schema import Field, Schema
+from store.leaf.schema import Field, Schema
 
 GEOMETRY = Schema(
     artifact="geometry",

@@ -1,6 +1,6 @@
 """Who should be found: ids, judgements and the digest of the corpus they belong to."""
 
-from store.schema import Field, Schema
+from store.leaf.schema import Field, Schema
 
 JUDGEMENTS = Schema(
     artifact="judgements",

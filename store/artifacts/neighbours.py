@@ -3,8 +3,8 @@
 Neighbours are most of a study's bytes and the same on every machine, so they are computed where they are wanted.
 """
 
-from store.configuration import CONFIGURATION_FIELDS
-from store.schema import Field, Schema
+from store.artifacts.configuration import CONFIGURATION_FIELDS
+from store.leaf.schema import Field, Schema
 
 _ROWS = Field(
     ("configuration", "query", "rank"),

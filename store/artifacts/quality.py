@@ -1,7 +1,7 @@
 """Per-query quality of every configuration of a cell; means and intervals are made from these later."""
 
-from store.configuration import CONFIGURATION_FIELDS
-from store.schema import Field, Schema
+from store.artifacts.configuration import CONFIGURATION_FIELDS
+from store.leaf.schema import Field, Schema
 
 QUALITY = Schema(
     artifact="quality",

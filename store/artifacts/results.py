@@ -1,6 +1,6 @@
 """The cube: every figure of a study over (model, dataset, codec, bits, metric, k), NaN where a study has none."""
 
-from store.schema import Field, Schema
+from store.leaf.schema import Field, Schema
 
 _AXES = ("model", "dataset", "codec", "bits", "metric", "k")
 

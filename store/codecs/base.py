@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
-from store.hamming import HammingTopK
-from store.neighbours import Neighbours
-from store.schema import Field
-from store.search import InnerProductTopK
+from store.leaf.schema import Field
+from store.search.hamming import HammingTopK
+from store.search.inner_product import InnerProductTopK
+from store.search.neighbours import Neighbours
 
 State: TypeAlias = Mapping[str, NDArray[Any]]
 """What fitting found, as named arrays. Empty for a codec that needs no fitting."""

@@ -27,7 +27,7 @@ from store.codecs.base import (
 )
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
-from store.schema import Field
+from store.leaf.schema import Field
 
 _LARGEST = float(np.finfo(np.float32).max)
 

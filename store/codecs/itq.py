@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from store.codecs.base import Floats, Scoring, State, TopK, check_vectors, row_blocks, search_hamming
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
-from store.schema import Field
+from store.leaf.schema import Field
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from store.codecs.base import Floats, Scoring, State, TopK, check_codes, check_vectors, row_blocks
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
-from store.neighbours import Neighbours
-from store.schema import Field
-from store.search import InnerProductTopK
-from store.summation import sum_rows
+from store.leaf.schema import Field
+from store.search.inner_product import InnerProductTopK
+from store.search.neighbours import Neighbours
+from store.search.summation import sum_rows
 
 _FACTORS = np.dtype("<f4")
 _FACTOR_BYTES = 2 * _FACTORS.itemsize

@@ -15,7 +15,7 @@ from store.codecs.base import Codec
 from store.errors import InvalidInput
 
 DISCOVERS = "store.codecs"
-"""The package whose modules are all imported here. `stages.code` reads it: a stage that imports this module runs
+"""The package whose modules are all imported here. `pipeline.code` reads it: a stage that imports this module runs
 again when a codec is added or changed."""
 
 

@@ -24,7 +24,7 @@ from store.codecs.base import (
     search_decoded,
 )
 from store.errors import InvalidInput
-from store.schema import Field
+from store.leaf.schema import Field
 
 _STEP = Field(("dimension",), "float64", "width of one level of each dimension")
 

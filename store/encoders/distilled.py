@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from store import digest
 from store.encoders.base import (
     Advance,
     Identity,
@@ -27,6 +26,7 @@ from store.encoders.base import (
 from store.encoders.sentence import quiet_loading
 from store.encoders.spec import Distilled
 from store.errors import UnavailableResource
+from store.leaf import digest
 
 
 def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArray[np.float32]], str]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store import digest
 from store.encoders.base import (
     Advance,
     Identity,
@@ -21,6 +20,7 @@ from store.encoders.base import (
 )
 from store.encoders.spec import Lsa
 from store.errors import InvalidInput
+from store.leaf import digest
 
 State = Mapping[str, NDArray[Any]]
 

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.store.lake_projects import LakeProject, make_project
 from tests.store.lakes import commit_embeddings
-from tests.store.remote_projects import LEAF, environment
+from tests.store.revisions.lake_projects import LakeProject, make_project
+from tests.store.revisions.remote_projects import LEAF, environment
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from tests.store.lake_projects import LakeProject, make_project
 from tests.store.lakes import commit_embeddings, commit_judgements
+from tests.store.revisions.lake_projects import LakeProject, make_project
 
 OUTPUTS = ["lake.zarr/embeddings/m/d", "lake.zarr/judgements/d"]
 

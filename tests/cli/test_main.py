@@ -6,18 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.stages.projects import REPOSITORY
+from tests.paths import ROOT
 
 HEAVY = ("numpy", "zarr", "dvc", "xarray", "pandas", "fsspec", "yaml", "rich.table")
 
 
-def run(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     program = "from cli.main import main; main()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=cwd,
         env={
-            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONPATH": str(ROOT),
             "PATH": "/usr/bin:/bin",
             "COLUMNS": "120",
             "TERM": "dumb",
@@ -33,7 +33,7 @@ def run(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[
 def test_starting_imports_nothing_heavy() -> None:
     program = f"import sys, cli.main; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from cli import main
 from cli.main import app
-from tests.store.lake_projects import LakeProject, make_project
 from tests.store.lakes import commit_embeddings
-from tests.store.remote_projects import LEAF, add_remote, environment
+from tests.store.revisions.lake_projects import LakeProject, make_project
+from tests.store.revisions.remote_projects import LEAF, add_remote, environment
 
 
 @pytest.fixture

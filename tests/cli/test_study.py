@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 
 from cli import main
 from cli.main import app
+from tests.paths import ROOT, committed
 from tests.stages.checkouts import Checkout, check_out
-from tests.stages.projects import REPOSITORY
-from tests.store.remote_projects import environment
+from tests.store.revisions.remote_projects import environment
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The repository as a clone has it: parameters, graph, lock and the shipped remote; nothing is pulled."""
     project = check_out(tmp_path_factory.mktemp("clone"))
     for name in ("params.yaml", "dvc.yaml", "dvc.lock", "code.yaml"):
-        shutil.copy(REPOSITORY / name, project.root / name)
-    shutil.copytree(REPOSITORY / "remote", project.root / "remote")
+        (project.root / name).write_bytes(committed(name))
+    shutil.copytree(ROOT / "remote", project.root / "remote")
     return project
 
 
@@ -48,7 +48,7 @@ def test_use_writes_both_files_and_says_what_is_next(project: Path) -> None:
     assert "lake.zarr/quality/all-MiniLM-L6-v2/scifact" in (project / "dvc.yaml").read_text()
     lake("use", "default")
     for name in ("params.yaml", "dvc.yaml"):
-        assert (project / name).read_text() == (REPOSITORY / name).read_text()
+        assert (project / name).read_bytes() == committed(name)
 
 
 def test_an_unknown_study_is_one_line(
@@ -62,7 +62,7 @@ def test_an_unknown_study_is_one_line(
         "error: study: 'scifcat' is not one of default, full, nano, scifact, tier1, tier2, tier3, tiers "
         "(files of studies/)\n"
     )
-    assert (project / "params.yaml").read_text() == (REPOSITORY / "params.yaml").read_text()
+    assert (project / "params.yaml").read_bytes() == committed("params.yaml")
 
 
 def test_status_is_a_line_a_cell_and_a_column_an_experiment(project: Path) -> None:
@@ -107,4 +107,4 @@ def test_status_of_another_study_writes_nothing(project: Path) -> None:
     }
     assert found["notes"] == []
     for name in ("params.yaml", "dvc.yaml"):
-        assert (project / name).read_text() == (REPOSITORY / name).read_text()
+        assert (project / name).read_bytes() == committed(name)

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from store.verification import verify
-from tests.store.lake_projects import LakeProject
-from tests.store.remote_projects import add_remote, environment
+from store.revisions.verification import verify
+from tests.store.revisions.lake_projects import LakeProject
+from tests.store.revisions.remote_projects import add_remote, environment
 from tests.store.small_studies import EMBEDDINGS, NEIGHBOURS, make_study
 
 

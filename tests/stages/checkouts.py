@@ -10,9 +10,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.stages.projects import REPOSITORY
+from tests.paths import ROOT
 
-CODE = ("store", "analysis", "stages", "studies", "requirements", ".dvc", ".dvcignore", ".gitignore")
+CODE = (
+    "store",
+    "analysis",
+    "pipeline",
+    "stages",
+    "studies",
+    "requirements",
+    ".dvc",
+    ".dvcignore",
+    ".gitignore",
+)
 
 
 @dataclass(frozen=True)
@@ -76,16 +86,16 @@ def check_out(root: Path) -> Checkout:
     """The project's code at ``root / "project"``, as git sees it here; collections belong in ``root / "data"``."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", *CODE],
-        cwd=REPOSITORY,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
     project = Checkout(root / "project", root / "data")
     for name in filter(None, listed.split("\0")):
-        if (REPOSITORY / name).is_file():
+        if (ROOT / name).is_file():
             (project.root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, project.root / name)
+            shutil.copy(ROOT / name, project.root / name)
     project.run("git", "init", "--quiet", "--initial-branch", "main")
     return project
 

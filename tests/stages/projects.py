@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from stages import graph, params
+from pipeline import graph, params
 from stages.__main__ import main
-
-REPOSITORY = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 DOCUMENTS = 400
 QUERIES = 40
@@ -64,7 +63,7 @@ def beir_entry(path: str) -> dict[str, Any]:
 
 def tiny_params(data: Path) -> dict[str, Any]:
     """The repository's parameters with two LSA models, two collections below ``data`` and small settings."""
-    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     lsa = copy.deepcopy(content["models"]["lsa-384"])
     content["models"] = {
         "lsa-32": {**lsa, "dimension": 32, "min_df": 1, "max_features": 4096},

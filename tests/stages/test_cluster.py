@@ -13,11 +13,11 @@ import pytest
 import yaml
 from distributed import LocalCluster
 
-from stages import engine
+from pipeline import executors as engine
 from store.artifacts.judgements import JUDGEMENTS
 from store.layout import Layout
-from store.leaf import open_leaf
-from tests.stages import clusters
+from store.leaf.reading import open_leaf
+from tests.pipeline import clusters
 from tests.stages.projects import make_project, run, run_cell
 from tests.stages.test_pipeline import digests
 
@@ -42,8 +42,8 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # On a machine that is busy with other work a worker may need a while to answer.
         patch.setattr(engine, "CONNECT_SECONDS", 60.0)
-        patch.setattr("store.growth.BLOCK_ROWS", 64)
-        patch.setattr("stages.blocks.SEARCH_ROWS", 32)
+        patch.setattr("store.leaf.growth.BLOCK_ROWS", 64)
+        patch.setattr("pipeline.blocks.SEARCH_ROWS", 32)
         yield
 
 

@@ -18,12 +18,13 @@ import pytest
 import vl_convert
 import yaml
 
-from analysis.figures import CODECS
-from stages import graph, params
-from stages.stage import CELL
+from analysis.report.curves import CODECS
+from pipeline import graph, params
+from pipeline.stage import CELL
 from tests.counts import full_counts
+from tests.paths import ROOT
 from tests.stages.checkouts import Checkout, check_out, started
-from tests.stages.projects import REPOSITORY, run_study, tiny_params, write_beir, write_params
+from tests.stages.projects import run_study, tiny_params, write_beir, write_params
 from tests.stages.test_pipeline import digests
 
 MODELS = ("lsa-32", "lsa-64")
@@ -168,11 +169,11 @@ def test_a_new_model_runs_its_own_cells_and_the_stages_of_the_study(project: Che
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("analysis/geometry.py", of_cells("geometry")),
-        ("store/codecs/product.py", of_cells("quantize", "search-quantized", *EXTENSION)),
+        ("analysis/geometry/cell.py", of_cells("geometry")),
+        ("store/codecs/pq.py", of_cells("quantize", "search-quantized", *EXTENSION)),
         ("store/codecs/itq.py", of_cells(*EXTENSION)),
-        ("analysis/figures.py", {"report", "regimes"}),
-        ("stages/graph.py", set()),
+        ("analysis/report/curves.py", {"report", "regimes"}),
+        ("pipeline/graph.py", set()),
     ],
 )
 def test_code_reruns_what_it_can_affect(project: Checkout, module: str, stages: set[str]) -> None:
@@ -288,6 +289,6 @@ def test_plots_draw_every_point_in_order_of_size(computed: Computed, tmp_path: P
 
 
 def test_plots_have_the_colours_of_the_pictures() -> None:
-    template = json.loads((REPOSITORY / ".dvc/plots/quality_by_bytes.json").read_text())
+    template = json.loads((ROOT / ".dvc/plots/quality_by_bytes.json").read_text())
     scale = template["spec"]["encoding"]["color"]["scale"]
     assert dict(zip(scale["domain"], scale["range"], strict=True)) == CODECS

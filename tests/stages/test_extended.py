@@ -13,16 +13,16 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
-from analysis.results import is_plain
-from stages import evaluation
-from stages.cell_quality import of_codecs, read_quality
+from analysis.quality.results import is_plain
+from pipeline import evaluation
+from pipeline.cell_quality import of_codecs, read_quality
 from store import open_lake
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
 from store.codecs.registry import CODECS, build
 from store.errors import InvalidInput
-from store.leaf import Leaf, open_leaf
+from store.leaf.reading import Leaf, open_leaf
 from tests.stages.projects import make_project, run, run_cell, write_params
 from tests.stages.test_pipeline import digests
 

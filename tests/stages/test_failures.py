@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.failures import (
+from analysis.failures.compare import (
     COLUMNS,
     WORDS,
 )
+from pipeline import params
+from pipeline.stage import Run
 from stages import failures as stage
-from stages import params
-from stages.stage import Run
+from store.artifacts.configuration import read_configurations
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.artifacts.quality import QUALITY
-from store.configuration import read_configurations
 from store.errors import InvalidInput
 from store.layout import Layout
-from store.leaf import open_leaf
-from tests.analysis.failed_queries import BOOTSTRAP
+from store.leaf.reading import open_leaf
+from tests.analysis.failures.failed_queries import BOOTSTRAP
 from tests.stages.projects import make_project, run_cell
 
 

@@ -15,10 +15,11 @@ import yaml
 
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
-from store.leaf import open_leaf
+from store.leaf.reading import open_leaf
 from tests.hub_server import NANO_DOCUMENTS, NANO_QUERIES, SIGNATURE, TOKEN, client_environment, study_hub
+from tests.paths import ROOT
 from tests.stages.checkouts import Checkout, check_out
-from tests.stages.projects import REPOSITORY, write_params
+from tests.stages.projects import write_params
 
 MODEL = "intfloat/e5-base-v2"
 DATASET = "zeta-alpha-ai/NanoNQ"
@@ -28,7 +29,7 @@ LAKE = "from cli.main import main; main()"
 
 def nano_params() -> dict[str, Any]:
     """The repository's parameters with a study of one cell, whose model and dataset are on the hub."""
-    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["models"]["e5-base-v2"] = {
         "source": "sentence-transformers",
         "name": MODEL,
@@ -116,8 +117,8 @@ def test_the_nano_study_runs_by_its_documented_commands(
 ) -> None:
     """All-MiniLM-L6-v2 with its packaged weights and a random e5 of one layer; collections of drawn words."""
     project = check_out(tmp_path)
-    shutil.copytree(REPOSITORY / "cli", project.root / "cli")
-    shutil.copy(REPOSITORY / "params.yaml", project.root)
+    shutil.copytree(ROOT / "cli", project.root / "cli")
+    shutil.copy(ROOT / "params.yaml", project.root)
     with study_hub(tmp_path / "hub").serve() as server:
         for name, value in client_environment(server.url, tmp_path / "home").items():
             monkeypatch.setenv(name, value)

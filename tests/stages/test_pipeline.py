@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from analysis.results import COLUMNS
-from stages import graph, params
+from analysis.quality.results import COLUMNS
+from pipeline import graph, params
 from store import open_lake
 from tests.stages.projects import make_project, run, run_cell, run_study, write_params
 

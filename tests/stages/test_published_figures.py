@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages import study
-from stages.parallel import cores
+from pipeline import study
+from pipeline.parallel import cores
 from store.corpora.beir import data_root
+from tests.paths import ROOT
 from tests.stages.checkouts import Checkout, check_out
-from tests.stages.projects import REPOSITORY
 
 PUBLISHED = {("ndcg", "10"): 0.64508, ("recall", "10"): 0.78333}
 """Of MTEB's leaderboard; also in the head of studies/scifact.yaml."""
@@ -21,13 +21,13 @@ PUBLISHED = {("ndcg", "10"): 0.64508, ("recall", "10"): 0.78333}
 @pytest.mark.full
 @pytest.mark.timeout(1500)
 def test_minilm_reaches_its_published_figures_on_scifact(tmp_path: Path) -> None:
-    data = data_root(REPOSITORY)
+    data = data_root(ROOT)
     if not (data / "scifact").is_dir():
         pytest.skip("no folder scifact in BITLAKE_DATA or ../shared/data: the published figures go unchecked")
     code = check_out(tmp_path)
     project = Checkout(code.root, data, threads=cores())
     for name in ("params.yaml", "pyproject.toml"):
-        (project.root / name).write_text((REPOSITORY / name).read_text())
+        (project.root / name).write_text((ROOT / name).read_text())
     study.use(project.root, "scifact")
     project.dvc("repro")
     with (project.root / "report/results.csv").open() as file:
@@ -41,7 +41,7 @@ def test_minilm_reaches_its_published_figures_on_scifact(tmp_path: Path) -> None
 
 
 def test_the_study_names_the_published_figures() -> None:
-    text = (REPOSITORY / "studies/scifact.yaml").read_text()
+    text = (ROOT / "studies/scifact.yaml").read_text()
     assert yaml.safe_load(text)["study"]["models"] == ["all-MiniLM-L6-v2"]
     for published in PUBLISHED.values():
         assert f"{published:.5f}".lstrip("0") in text

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from dvc.cli import main
 
-from stages import params
+from pipeline import params
 from store import open_lake
 from store.errors import MissingArtifact
 from store.lake import SCHEMAS
@@ -25,7 +25,7 @@ from tests.stages.checkouts import Checkout, started
 from tests.stages.projects import run_study
 from tests.stages.test_dvc import DATASET, MODELS, changed, of_cells, prepare
 from tests.stages.test_pipeline import digests
-from tests.store.remote_projects import BUCKET, isolate
+from tests.store.revisions.remote_projects import BUCKET, isolate
 
 CELL = f"lake.zarr/embeddings/lsa-32/{DATASET}"
 OTHER = "other"

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from tests.hub_server import client_environment
+from tests.paths import ROOT
 
-_ROOT = Path(__file__).parents[2]
 _LOOP = """
 import json, sys
 from pathlib import Path
@@ -66,7 +66,7 @@ class Client(AbstractContextManager["Client"]):
         self._errors = (folder / "stderr").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LOOP, str(folder)],
-            cwd=_ROOT,
+            cwd=ROOT,
             env=client_environment(url, self.cache, **environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

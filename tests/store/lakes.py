@@ -10,9 +10,9 @@ import numpy as np
 
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
-from store.commit import LeafWriter, commit_leaf, documents
 from store.layout import Layout
-from store.leaf import MANIFEST
+from store.leaf.commit import LeafWriter, commit_leaf, documents
+from store.leaf.reading import MANIFEST
 
 CELL = {"model": "m", "dataset": "d"}
 

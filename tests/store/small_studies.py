@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.artifacts.quality import QUALITY
-from store.commit import commit_leaf
-from store.configuration import Configuration, columns_of
 from store.layout import Layout
-from tests.store.lake_projects import LakeProject, make_project
+from store.leaf.commit import commit_leaf
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements
+from tests.store.revisions.lake_projects import LakeProject, make_project
 
 EMBEDDINGS = "lake.zarr/embeddings/m/d"
 CODES = "lake.zarr/binary_codes/m/d"

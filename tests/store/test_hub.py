@@ -23,8 +23,8 @@ from tests.hub_server import (
     nano_dataset,
 )
 from tests.servers import Server
+from tests.store.encoders.tiny_models import DIMENSION, POSITIONS, save_tiny_bert, tiny_spec
 from tests.store.hub_clients import Client
-from tests.store.tiny_models import DIMENSION, POSITIONS, save_tiny_bert, tiny_spec
 
 COMMIT = "5" * 40
 WEIGHTS = "model.safetensors"

@@ -15,15 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from store import open_lake
 from store.artifacts.embeddings import EMBEDDINGS
-from store.commit import commit_leaf
 from store.errors import MissingArtifact
-from store.garbage import collect_garbage
 from store.lake import Lake
-from store.verification import verify
+from store.leaf.commit import commit_leaf
+from store.revisions.garbage import collect_garbage
+from store.revisions.verification import verify
 from tests.counts import count
-from tests.store.lake_projects import LakeProject, make_project
 from tests.store.lakes import vectors
-from tests.store.remote_projects import environment
+from tests.store.revisions.lake_projects import LakeProject, make_project
+from tests.store.revisions.remote_projects import environment
 
 CELLS = ("a", "b")
 """Datasets of one model."""

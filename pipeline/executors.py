@@ -1,0 +1,273 @@
+"""Where the blocks of a stage are worked on: in this process, in processes of this machine, or by a Dask cluster.
+
+A block's result is a function of its arguments, so that a worker that dies costs the blocks it held: Dask runs them
+again elsewhere. Only the process of the stage writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.metadata
+import io
+import itertools
+import logging
+import pickle
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, wait
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+import faiss
+
+from pipeline.code import PACKAGES
+from pipeline.compute import PROCESSES, THREADS, Compute
+from pipeline.parallel import cores
+from store.errors import BitlakeError, InvalidInput, UnavailableResource
+from store.layout import CHECKOUT
+from store.leaf.reading import Leaf
+from store.revisions.reopening import travelling
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+R = TypeVar("R")
+
+CONNECT_SECONDS = 10.0
+"""Until a scheduler that does not answer, or has no workers, is given up."""
+
+DESERTED_SECONDS = 60.0
+"""Until a scheduler whose workers have all gone is given up; others may come in that time."""
+
+AHEAD = 2
+"""Jobs in flight for each thread of the cluster: one that it works on, one that waits beside it."""
+
+MOST_SEARCHES = 16
+"""Searches that are put together side by side, each from its blocks: more would only hold more results at once."""
+
+_LIBRARIES = ("faiss-cpu", "numpy")
+
+
+class Engine(Protocol):
+    """How the jobs of a stage are run."""
+
+    @property
+    def cuts(self) -> bool:
+        """Whether one search is to be cut into blocks, since several can be worked on at once."""
+
+    @property
+    def at_once(self) -> int:
+        """How many searches to run side by side."""
+
+    def in_order(self, work: Callable[..., R], jobs: Iterable[tuple[Any, ...]], /) -> Iterable[R]:
+        """The result of ``work`` for the arguments of each job, in the order of the jobs."""
+
+
+class Threads:
+    """This process: jobs one after the other, with the threads that the work itself uses."""
+
+    cuts = False
+
+    @property
+    def at_once(self) -> int:
+        return cores()
+
+    def in_order(self, work: Callable[..., R], jobs: Iterable[tuple[Any, ...]], /) -> Iterable[R]:
+        return itertools.starmap(work, jobs)
+
+
+class Cluster:
+    """Workers of Dask. A bounded number of jobs is in flight, however many threads of this process ask for results."""
+
+    cuts = True
+
+    def __init__(self, client: Client, where: str) -> None:
+        self._client, self._where, self._identity = client, where, identity()
+        with self._explained():
+            threads = sum(client.nthreads().values())
+        if not threads:
+            raise UnavailableResource(
+                f"compute.scheduler: {where} has no workers; start some, as in `dask worker {where} --nthreads 1`"
+            )
+        self._free = threading.BoundedSemaphore(AHEAD * threads)
+        self.at_once = min(AHEAD * threads, MOST_SEARCHES)
+
+    def in_order(self, work: Callable[..., R], jobs: Iterable[tuple[Any, ...]], /) -> Iterator[R]:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for job in jobs:
+                # Who holds nothing waits for a free place; who holds something hands on what comes first.
+                while not self._free.acquire(blocking=not waiting):
+                    yield self._next(waiting)
+                with self._explained():
+                    waiting.append(
+                        self._client.submit(_perform, self._identity, _packed(work, job), pure=False)
+                    )
+            while waiting:
+                yield self._next(waiting)
+        finally:
+            for future in waiting:
+                future.cancel()
+                self._free.release()
+
+    def _next(self, waiting: deque[Future[R]]) -> R:
+        result = self._result(waiting[0])
+        waiting.popleft().release()
+        self._free.release()
+        return result
+
+    def _result(self, future: Future[R]) -> R:
+        # Not `future.result(timeout)`, which gives up a result that is on its way, and may lose what was raised.
+        loop: Any = self._client.loop
+        with self._explained():
+            gathering = self._client.gather(future, asynchronous=True)
+            arriving = asyncio.run_coroutine_threadsafe(gathering, loop.asyncio_loop)
+        deserted: float | None = None
+        try:
+            while not wait([arriving], timeout=DESERTED_SECONDS / 12).done:
+                with self._explained():
+                    there = bool(self._client.nthreads())
+                deserted = None if there else deserted or time.monotonic()
+                if deserted is not None and time.monotonic() - deserted > DESERTED_SECONDS:
+                    raise UnavailableResource(
+                        f"compute.scheduler: {self._where} has lost all its workers; start some and run again"
+                    )
+            with self._explained(future):
+                return cast(R, arriving.result())
+        finally:
+            arriving.cancel()
+
+    @contextmanager
+    def _explained(self, future: Future[R] | None = None) -> Iterator[None]:
+        """What Dask raises, as one line for a person; what the work itself raises stays as it is."""
+        from distributed import KilledWorker
+        from distributed.client import FutureCancelledError
+
+        try:
+            yield
+        except BitlakeError:
+            raise
+        except KilledWorker as error:
+            raise UnavailableResource(
+                f"compute.scheduler: one block ended {error.allowed_failures + 1} workers of {self._where}; "
+                "see their logs, give each more memory or fewer threads, and run again"
+            ) from None
+        except ModuleNotFoundError as error:
+            if error.name not in PACKAGES:
+                raise
+            raise UnavailableResource(
+                f"compute.scheduler: a worker of {self._where} does not know this project; install it there "
+                "(`make analysis`) and start the worker with that environment"
+            ) from None
+        except (asyncio.CancelledError, CancelledError, FutureCancelledError, OSError):
+            if future is not None and future.status == "error":
+                raise
+            raise UnavailableResource(
+                f"compute.scheduler: {self._where} went away; see that it runs, and run the stage again"
+            ) from None
+
+
+@contextmanager
+def open_engine(compute: Compute) -> Iterator[Engine]:
+    """The engine that ``compute.scheduler`` names, until the block ends.
+
+    Raises `UnavailableResource` within `CONNECT_SECONDS` or so where nobody answers, or nobody works there.
+    """
+    if compute.scheduler == THREADS:
+        yield Threads()
+        return
+    with ExitStack() as stack:
+        if compute.scheduler == PROCESSES:
+            client = stack.enter_context(_local_client())
+        else:
+            client = stack.enter_context(_remote_client(compute.scheduler))
+        yield Cluster(client, compute.scheduler)
+
+
+@contextmanager
+def _local_client() -> Iterator[Client]:
+    """A process for each core that this one may use, on the loopback address."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=cores(),
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _remote_client(address: str) -> Iterator[Client]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, TypeError, ValueError):
+        # ValueError and TypeError: tls without certificates, which are settings of Dask.
+        raise UnavailableResource(
+            f"compute.scheduler: nobody answers at {address}; start `dask scheduler` there (tls:// also needs its "
+            f"certificates in Dask's configuration), or set {THREADS}"
+        ) from None
+    with client:
+        deadline = time.monotonic() + CONNECT_SECONDS
+        while not client.nthreads() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield client
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves travel as their place and identity."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return travelling(value) if isinstance(value, Leaf) else NotImplemented
+
+
+def _packed(work: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    # As bytes: Dask would look into arguments for tasks of its own.
+    stream = io.BytesIO()
+    _Pickler(stream, protocol=5).dump((work, arguments))
+    return stream.getvalue()
+
+
+def _perform(expected: str, packed: bytes) -> Any:
+    """Run a job in a worker, with one thread: a worker has as many threads of its own as it may use."""
+    from threadpoolctl import threadpool_limits
+
+    if identity() != expected:
+        raise InvalidInput(
+            "compute.scheduler: a worker runs other code or other versions than this process; check out the same "
+            "commit there, install it with `make analysis`, and start the worker again"
+        )
+    faiss.omp_set_num_threads(1)
+    threadpool_limits(1)
+    work, arguments = pickle.loads(packed)
+    return work(*arguments)
+
+
+@cache
+def identity() -> str:
+    """Digest of the code of this process and of the libraries that its results may depend on."""
+    sha = hashlib.sha256()
+    for name in _LIBRARIES:
+        sha.update(f"{name} {importlib.metadata.version(name)}\n".encode())
+    for path in _modules():
+        content = path.read_bytes()
+        sha.update(f"{path.relative_to(CHECKOUT).as_posix()} {len(content)}\n".encode())
+        sha.update(content)
+    return sha.hexdigest()
+
+
+def _modules() -> list[Path]:
+    return sorted(path for package in PACKAGES for path in (CHECKOUT / package).rglob("*.py"))

@@ -1,0 +1,230 @@
+"""``params.yaml`` as frozen typed objects: parsed whole, so that a mistake anywhere is found before work begins."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from pipeline.budget import Budget
+from pipeline.compute import Compute
+from pipeline.stage import DATASET, MODEL, Section, Stage, Study
+from store.corpora.spec import DatasetSpec
+from store.encoders.spec import EncoderSpec
+from store.errors import InvalidInput
+from store.layout import check_label
+
+PARAMS = "params.yaml"
+SWEEPS = "sweeps"
+
+SWEPT = ("binarize", "quantize", "extend", "search_extended", "geometry")
+"""Sections that a sweep may state anew for its cells."""
+
+STORED = ("phase1", "pq", "int8")
+"""Codecs of the core that have codes of their own in the lake; those of float32 are the embeddings."""
+
+MODULES = (
+    "corpus",
+    "embed",
+    "binarize",
+    "quantize",
+    "extend",
+    "exact",
+    "search_binary",
+    "search_quantized",
+    "geometry",
+    "quality",
+    "search_extended",
+    "results",
+    "regimes",
+    "failures",
+    "correlate",
+    "report",
+)
+"""The stage modules, in the order of the graph."""
+
+
+def _modules() -> list[ModuleType]:
+    return [importlib.import_module(f"stages.{module}") for module in MODULES]
+
+
+def stages() -> dict[str, Stage]:
+    """Every stage by name, in the order of the graph."""
+    return {module.STAGE.name: module.STAGE for module in _modules()}
+
+
+def section_types() -> dict[str, type]:
+    """The type of every section of ``params.yaml`` that belongs to stages."""
+    return {module.STAGE.section: module.Params for module in _modules() if module.STAGE.section}
+
+
+class Params(BaseModel):
+    """The whole file. Sections of stages are attributes of the subclass that `parse` builds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    study: Study
+    models: dict[str, EncoderSpec]
+    datasets: dict[str, DatasetSpec]
+    compute: Compute
+    budget: Budget
+
+    def section(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> Any:
+        """The parsed section ``name``; for the keys of a cell that of the cell's sweep, if the sweep states it."""
+        found: Any = self
+        for part in self.place(name, keys).split("."):
+            found = found[part] if isinstance(found, dict) else getattr(found, part)
+        return found
+
+    def place(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Where in ``params.yaml`` the section ``name`` stands for the keys of a cell, with dots."""
+        sweep = self.study.sweeps.get(keys.get(MODEL, ""), {}).get(keys.get(DATASET, ""))
+        stated = name in SWEPT and sweep and getattr(self.section(SWEEPS)[sweep], name) is not None
+        return f"{SWEEPS}.{sweep}.{name}" if stated else name
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping from ``path``, or one line that says why not."""
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), path.name)
+    except FileNotFoundError:
+        raise InvalidInput(f"{path.name}: is not there; run from the root of the project") from None
+
+
+def parse_yaml(text: str, name: str) -> dict[str, Any]:
+    """A YAML mapping from ``text``, or one line that says where in the file ``name`` it is none."""
+    try:
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "is not YAML"
+        raise InvalidInput(f"{name}{where}: {problem}") from None
+    if not isinstance(content, dict):
+        raise InvalidInput(f"{name}: expected a mapping of sections")
+    return content
+
+
+def parse(content: Mapping[str, Any]) -> Params:
+    """Check and freeze the content of ``params.yaml``.
+
+    Raises `InvalidInput` with one line that names the first wrong field, what was expected and what came.
+    """
+    types = section_types()
+    fields: dict[str, Any] = {section: (kind, ...) for section, kind in types.items()}
+    stated: dict[str, Any] = {section: (types[section] | None, None) for section in SWEPT}
+    sweep = create_model("Sweep", __base__=Section, **stated)
+    # A type that is made here is none to a checker that does not run the code.
+    fields[SWEEPS] = (dict[str, sweep], ...)  # type: ignore[valid-type]
+    kind = create_model("StudyParams", __base__=Params, **fields)
+    try:
+        params = kind.model_validate(content)
+    except ValidationError as error:
+        raise InvalidInput(f"{PARAMS}: {_first_line(error)}") from None
+    _check_references(params)
+    return params
+
+
+def load(root: Path) -> Params:
+    """The parameters of the project at ``root``."""
+    return parse(read_yaml(root / PARAMS))
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+"""What pydantic calls a key that a model, or a dataclass, does not have."""
+
+
+def _first_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False)
+    first = problems[0]
+    # A wrong key is reported before what is missing because of it.
+    first = next((p for p in problems if p["type"] in _UNKNOWN_KEY), first)
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] in _UNKNOWN_KEY:
+        message = "is not a known key; remove it or correct its spelling"
+    elif first["type"] == "missing":
+        message = "is missing"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        if not isinstance(first["input"], dict):
+            message += f"; got {first['input']!r}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{where}: {message}{more}"
+
+
+def _check_references(params: Params) -> None:
+    for kind, known in (("models", params.models), ("datasets", params.datasets)):
+        for label in known:
+            check_label(label, f"{PARAMS}: {kind}.{label}")
+        chosen = getattr(params.study, kind)
+        if not chosen:
+            raise InvalidInput(f"{PARAMS}: study.{kind}: is empty; name at least one of {', '.join(known)}")
+        for position, label in enumerate(chosen):
+            if label not in known:
+                raise InvalidInput(
+                    f"{PARAMS}: study.{kind}.{position}: {label!r} is not one of {kind}: {', '.join(known)}"
+                )
+            if label in chosen[:position]:
+                raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
+    _check_sweeps(params)
+    known_stages = stages()
+    for name, experiment in params.budget.experiments.items():
+        for stage in experiment.stages:
+            if stage not in known_stages:
+                raise InvalidInput(
+                    f"{PARAMS}: budget.experiments.{name}.stages: {stage!r} is not a stage; "
+                    f"choose among {', '.join(known_stages)}"
+                )
+    k = params.section("search").k
+    for section in ("results.headline", "correlate", "regimes", "failures"):
+        chosen_k = attrgetter(section)(params).k
+        if chosen_k not in k:
+            raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
+    _check_codecs(params, "", params.section("extend"), params.section("search_extended"))
+    for name, sweep in params.section(SWEEPS).items():
+        stated = [sweep.extend, sweep.search_extended]
+        if any(stated):
+            common = [params.section("extend"), params.section("search_extended")]
+            pair = [own or shared for own, shared in zip(stated, common, strict=True)]
+            _check_codecs(params, f"{SWEEPS}.{name}.", *pair)
+
+
+def _check_sweeps(params: Params) -> None:
+    study, sweeps = params.study, params.section(SWEEPS)
+    for label in sweeps:
+        check_label(label, f"{PARAMS}: {SWEEPS}.{label}")
+    for model, chosen in study.sweeps.items():
+        if model not in study.models:
+            raise InvalidInput(f"{PARAMS}: study.sweeps.{model}: is not one of study.models")
+        for dataset, sweep in chosen.items():
+            field = f"{PARAMS}: study.sweeps.{model}.{dataset}"
+            if dataset not in study.datasets:
+                raise InvalidInput(f"{field}: is not one of study.datasets")
+            if sweep not in sweeps:
+                raise InvalidInput(f"{field}: {sweep!r} is not one of {SWEEPS}: {', '.join(sweeps)}")
+
+
+def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any) -> None:
+    """What is searched has codes; ``where`` is the sweep, with a dot behind it, that the sections belong to."""
+    k = params.section("search").k
+    if search_extended.rescore.k not in k:
+        raise InvalidInput(
+            f"{PARAMS}: {where}search_extended.rescore.k: {search_extended.rescore.k} is not one of search.k, {list(k)}"
+        )
+    stored = [*STORED, *extend.codecs]
+    for field, codecs in (
+        ("asymmetric", search_extended.asymmetric),
+        ("rescore.first", search_extended.rescore.first),
+    ):
+        for codec in codecs:
+            if codec not in stored:
+                raise InvalidInput(
+                    f"{PARAMS}: {where}search_extended.{field}: {codec!r} has no codes in this study; "
+                    f"choose among {', '.join(stored)}, or add it to {where}extend.codecs"
+                )

@@ -1,0 +1,117 @@
+"""Optimised product quantisation (Ge, He, Ke & Sun 2013): PQ after a learned rotation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from store.codecs.base import CENTROIDS, Floats, Scoring, State, TopK, check_vectors, row_blocks
+from store.codecs.linear import product, rounded
+from store.codecs.pq import PQCodec
+from store.errors import InvalidInput
+from store.leaf.schema import Field
+
+_LARGEST = float(np.finfo(np.float32).max)  # a longer coordinate may come out of a rotation; it is clipped
+
+
+@dataclass(frozen=True)
+class OPQCodec:
+    """Product quantisation of rotated vectors, one byte for each of `code_bytes` equal parts.
+
+    code_bytes: number of parts and bytes per vector; must divide the dimension. seed: of the rotation to start
+    from and of every k-means. iterations: of the alternation between rotation and codebooks (Faiss's own default
+    is 50), and of the k-means that trains the codebooks which are kept.
+
+    The rotation is trained by Faiss on L2. Codebooks and codes are then those of `PQCodec` for the rotated
+    vectors, in float32; decoding rotates back.
+    """
+
+    code_bytes: int
+    seed: int
+    iterations: int
+
+    name: ClassVar[str] = "opq"
+    variant: ClassVar[str] = ""
+    scoring: ClassVar[Scoring] = "inner-product"
+    STATE: ClassVar[Mapping[str, Field]] = {
+        **PQCodec.STATE,
+        "rotation": Field(("dimension", "rotated"), "float32", "what vectors are multiplied by before PQ"),
+    }
+
+    def __post_init__(self) -> None:
+        self._quantizer()
+
+    def fit(self, sample: Floats) -> State:
+        """`rotation` (dimension, dimension) float32, multiples of 2^-24, and `codebooks` as PQ's.
+
+        Raises InvalidInput as PQ does, and for fewer documents than dimensions: they do not determine a rotation, and
+        Faiss (1.15) then writes beyond the memory that it has for them. The same sample gives the same state on one
+        machine; another machine may round differently.
+        """
+        check_vectors(sample)
+        documents, dimension = sample.shape
+        if dimension % self.code_bytes:
+            raise InvalidInput(
+                f"code_bytes is {self.code_bytes}: choose a divisor of the dimension {dimension}"
+            )
+        if documents < CENTROIDS:
+            raise InvalidInput(
+                f"OPQ is fitted on {documents} documents, fewer documents than OPQ's {CENTROIDS} centroids: "
+                "add documents or leave OPQ out"
+            )
+        if documents < dimension:
+            raise InvalidInput(
+                f"OPQ is fitted on {documents} documents, fewer documents than the {dimension} dimensions: "
+                "add documents or leave OPQ out"
+            )
+        alternation = faiss.OPQMatrix(dimension, self.code_bytes)
+        alternation.niter = self.iterations
+        alternation.max_train_points = documents  # no second sampling
+        start = np.random.RandomState(self.seed).standard_normal((dimension, dimension))
+        faiss.copy_array_to_vector(np.linalg.qr(start)[0].astype(np.float32).ravel(), alternation.A)
+        trained = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
+        trained.cp.seed = self.seed
+        trained.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
+        alternation.pq = trained
+        alternation.train(np.ascontiguousarray(sample, dtype=np.float32))
+        rotation = rounded(faiss.vector_to_array(alternation.A).reshape(dimension, dimension).T)
+        return {**self._quantizer().fit(_rotated(sample, rotation)), "rotation": rotation}
+
+    def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
+        """(documents, code_bytes) uint8."""
+        rotation = state["rotation"]
+        check_vectors(vectors, len(rotation))
+        codes = np.empty((len(vectors), len(state["codebooks"])), dtype=np.uint8)
+        for rows in row_blocks(*vectors.shape):
+            codes[rows] = self._quantizer().encode(state, _rotated(vectors[rows], rotation))
+        return codes
+
+    def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(documents, dimension) float32: the centroids side by side, rotated back."""
+        return _rotated(self._quantizer().decode(state, codes), state["rotation"].T)
+
+    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        """Search by inner product. The queries are rotated, once, in place of every document."""
+        check_vectors(queries, len(state["rotation"]))
+        return self._quantizer().search(state, _rotated(queries, state["rotation"]), k, exclude)
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        return self.code_bytes
+
+    def _quantizer(self) -> PQCodec:
+        return PQCodec(self.code_bytes, self.seed, self.iterations)
+
+
+OFFERS = (OPQCodec,)
+
+
+def _rotated(vectors: Floats, rotation: NDArray[np.float32]) -> NDArray[np.float32]:
+    rotated = np.empty(vectors.shape, dtype=np.float32)
+    for rows in row_blocks(*vectors.shape):
+        rotated[rows] = np.clip(product(vectors[rows], rotation), -_LARGEST, _LARGEST)
+    return rotated

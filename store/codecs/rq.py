@@ -1,0 +1,136 @@
+"""Residual quantisation (Chen, Guan & Wang 2010): a vector is a sum of centroids, one from each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from store.codecs.base import (
+    CENTROIDS,
+    Floats,
+    Scoring,
+    State,
+    TopK,
+    check_codes,
+    check_vectors,
+    row_blocks,
+    search_decoded,
+)
+from store.codecs.pq import half_precision, nearest
+from store.errors import InvalidInput
+from store.leaf.schema import Field
+
+
+@dataclass(frozen=True)
+class RQCodec:
+    """Residual quantisation with one byte for each of `code_bytes` stages.
+
+    code_bytes: number of stages and bytes per vector. seed and iterations: of each stage's k-means.
+
+    Encoding is greedy: at each stage the nearest centroid, as `store.codecs.pq.nearest` finds it, to what the
+    earlier stages left, in float32. A beam search would lose a little less, at many times the cost; greedy codes
+    have the use that the first m bytes of a code are the code of m stages. Centroids are kept in float16, and a
+    stage's are those of Faiss's k-means of what encoding the sample with the kept ones before it leaves. Faiss's own
+    training leaves what float32 centroids would: of a small sample, numbers too small for float32 to square, which
+    slow its matrix products down and which float16 does not hold.
+    """
+
+    code_bytes: int
+    seed: int
+    iterations: int
+
+    name: ClassVar[str] = "rq"
+    variant: ClassVar[str] = ""
+    scoring: ClassVar[Scoring] = "inner-product"
+    STATE: ClassVar[Mapping[str, Field]] = {
+        "codebooks": Field(("stage", "centroid", "dimension"), "float16", "centroids of each stage")
+    }
+
+    def __post_init__(self) -> None:
+        for field, least in (("code_bytes", 1), ("seed", 0), ("iterations", 1)):
+            value = getattr(self, field)
+            if value < least:
+                raise InvalidInput(f"{field} is {value}: give at least {least}")
+
+    def fit(self, sample: Floats) -> State:
+        """`codebooks` (code_bytes, 256, dimension) float16.
+
+        Raises InvalidInput for fewer than 256 documents and for centroids too large for float16. The same sample
+        gives the same codebooks on one machine; another machine may round differently.
+        """
+        check_vectors(sample)
+        documents, dimension = sample.shape
+        if documents < CENTROIDS:
+            raise InvalidInput(
+                f"RQ is fitted on {documents} documents, fewer documents than RQ's {CENTROIDS} centroids: "
+                "add documents or leave RQ out"
+            )
+        left = np.array(sample, dtype=np.float32, order="C")
+        codebooks = np.zeros((self.code_bytes, CENTROIDS, dimension), dtype=np.float16)
+        for stage, codebook in enumerate(codebooks):
+            codebook[:] = half_precision(self._k_means(left), "RQ's codebooks")
+            if not codebook.any():  # nothing is left that float16 holds, for this stage and all after it
+                break
+            if stage + 1 < self.code_bytes:
+                alone = {"codebooks": codebook[np.newaxis]}
+                left -= self.decode(alone, self.encode(alone, left))
+        return {"codebooks": codebooks}
+
+    def _k_means(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        documents, dimension = vectors.shape
+        means = faiss.Clustering(dimension, CENTROIDS)
+        means.seed, means.niter = self.seed, self.iterations
+        means.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
+        means.max_points_per_centroid = documents  # no second sampling
+        means.train(vectors, faiss.IndexFlatL2(dimension))
+        centroids: NDArray[np.float32] = faiss.vector_to_array(means.centroids).reshape(CENTROIDS, dimension)
+        return centroids
+
+    def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
+        """(documents, code_bytes) uint8."""
+        codebooks = state["codebooks"].astype(np.float32)
+        stages, centroids, dimension = codebooks.shape
+        check_vectors(vectors, dimension)
+        codes = np.empty((len(vectors), stages), dtype=np.uint8)
+        distinct = [_first_of_equal(codebook) for codebook in codebooks]
+        for rows in row_blocks(len(vectors), max(centroids, dimension)):
+            left = vectors[rows].astype(np.float32)
+            for stage, codebook in enumerate(codebooks):
+                codes[rows, stage] = distinct[stage][nearest(left, codebook[distinct[stage]])]
+                left -= codebook[codes[rows, stage]]
+        return codes
+
+    def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(documents, dimension) float32: the centroids of all stages, added in their order."""
+        codebooks = state["codebooks"].astype(np.float32)
+        stages, _, dimension = codebooks.shape
+        check_codes(codes, stages, np.uint8)
+        vectors = np.zeros((len(codes), dimension), dtype=np.float32)
+        for rows in row_blocks(*vectors.shape):
+            for stage, codebook in enumerate(codebooks):
+                vectors[rows] += codebook[codes[rows, stage]]
+        return vectors
+
+    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
+        return search_decoded(self, state, queries, k, exclude)
+
+    def bytes_per_vector(self, dimension: int) -> int:
+        return self.code_bytes
+
+
+OFFERS = (RQCodec,)
+
+
+def _first_of_equal(codebook: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Indices of the distinct centroids, ascending, each the first of its equals.
+
+    Late stages of a small sample have nothing left to tell apart, and comparing each vector with hundreds of
+    equal centroids would be most of the work.
+    """
+    _, first = np.unique(codebook, axis=0, return_index=True)
+    return np.sort(first)

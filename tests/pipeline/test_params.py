@@ -1,0 +1,258 @@
+"""A mistake in ``params.yaml`` is one line that names the field, before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import graph, params
+from store.errors import InvalidInput
+from tests.paths import ROOT
+from tests.stages.projects import make_project, run, tiny_params
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+def test_the_committed_file_is_valid() -> None:
+    parsed = params.load(ROOT)
+    assert len(list(parsed.study.cells())) == 9
+
+
+def codec(key: str, **settings: Any) -> Change:
+    """The settings of a further codec."""
+    return lambda content: content["extend"]["codecs"].update({key: settings})
+
+
+CASES: list[tuple[Change, str]] = [
+    (
+        lambda content: content["compute"].update(device="tpu"),
+        "compute.device: Input should be 'auto', 'cpu' or 'cuda'; got 'tpu'",
+    ),
+    (
+        lambda content: content["budget"]["experiments"]["E1"].update(stages=["embd"]),
+        "budget.experiments.E1.stages: 'embd' is not a stage; choose among corpus, embed",
+    ),
+    (
+        lambda content: content["budget"]["caps"].update(core=-1),
+        "budget.caps.core: Input should be greater than or equal to 0; got -1",
+    ),
+    (
+        lambda c: c["study"]["models"].append("nope"),
+        r"study\.models\.2: 'nope' is not one of models: lsa-32, lsa-64",
+    ),
+    (lambda c: c["study"]["datasets"].append("nope"), r"study\.datasets\.2: 'nope' is not one of datasets"),
+    (lambda c: c["study"]["models"].append("lsa-32"), r"study\.models\.2: 'lsa-32' is named twice"),
+    (lambda c: c["study"].update(models=[]), r"study\.models: is empty"),
+    (lambda c: c.update(binarise={}), r"binarise: is not a known key"),
+    (lambda c: c["binarize"].update(bit=[64]), r"binarize\.bit: is not a known key"),
+    (lambda c: c["quantize"]["pq"].update(byte=[8]), r"quantize\.pq\.byte: is not a known key"),
+    (lambda c: c["geometry"].update(samples=1), r"geometry\.samples: is not a known key"),
+    (lambda c: c["correlate"]["settings"].update(draws=1), r"correlate\.settings\.draws: is not a known key"),
+    (lambda c: c["models"]["lsa-32"].update(dim=3), r"models\.lsa-32\..*dim: is not a known key"),
+    (lambda c: c["datasets"]["first"].update(splits="x"), r"datasets\.first\..*splits: is not a known key"),
+    (lambda c: c.pop("search"), r"search: is missing"),
+    (lambda c: c.pop("compute"), r"compute: is missing"),
+    (lambda c: c["compute"].pop("scheduler"), r"compute\.scheduler: is missing"),
+    *(
+        (
+            lambda c, wrong=wrong: c["compute"].update(scheduler=wrong),
+            r"compute\.scheduler: write threads, processes, or the address of a scheduler such as tcp://host:8786 or "
+            rf"tls://host:8786; got '{re.escape(wrong)}'",
+        )
+        for wrong in (
+            "cluster",
+            "host:8786",
+            "tcp://host",
+            "tcp://host:0",
+            "tcp://host:65536",
+            "http://host:1",
+            "",
+        )
+    ),
+    (lambda c: c["binarize"].update(bits=[12]), r"binarize\.bits: 12 is not a positive multiple of 8"),
+    (lambda c: c["binarize"].update(bits=[0]), r"binarize\.bits: 0 is not a positive multiple of 8"),
+    (lambda c: c["binarize"].update(bits=[128, 64]), r"binarize\.bits: lengths must be ascending"),
+    (lambda c: c["binarize"].update(bits="many"), r"binarize\.bits: .*; got 'many'"),
+    (lambda c: c["binarize"].update(seeds=[1, 1]), r"binarize\.seeds: seeds must be distinct"),
+    (lambda c: c["quantize"]["pq"].update(bytes=[0]), r"quantize\.pq\.bytes\.0: .*got 0"),
+    (lambda c: c["search"].update(k=[10, 1]), r"search\.k: cut-offs must be ascending"),
+    (lambda c: c["results"]["headline"].update(k=7), r"results\.headline\.k: 7 is not one of search\.k"),
+    (lambda c: c["correlate"].update(k=7), r"correlate\.k: 7 is not one of search\.k"),
+    (lambda c: c["results"].update(draws=10), r"results\.draws: .*got 10"),
+    (lambda c: c["geometry"].update(confidence=2), r"geometry\.confidence must be between 0 and 1, got 2"),
+    (lambda c: c["models"].update({"a.b": c["models"]["lsa-32"]}), r"models\.a\.b: 'a\.b' is not a label"),
+    (lambda c: c["datasets"].update({"a/b": c["datasets"]["first"]}), r"datasets\.a/b: 'a/b' is not a label"),
+    (lambda c: c["models"]["lsa-32"].update(source="magic"), r"models\.lsa-32.*magic"),
+    (lambda c: c["extend"].update(codecs={}), r"extend\.codecs: .*at least 1 item"),
+    (lambda c: c["extend"].update(fit_sample=0), r"extend\.fit_sample: .*got 0"),
+    (codec("nope"), r"extend\.codecs\.nope: codec 'nope' is not known: choose one of bfloat16,"),
+    (lambda c: c["extend"]["codecs"].update(int4=4), r"extend\.codecs\.int4: .*dictionary.*got 4"),
+    (
+        codec("itq-64", codec="itq", bits=64, iterations=1, seeds=[0]),
+        r"extend\.codecs: itq-64: codec is not a known key; name the entry after its codec",
+    ),
+    (lambda c: c["extend"].update(codecs=["int4"]), r"extend\.codecs: .*dictionary"),
+    (
+        codec("pq", code_bytes=4, seeds=[0], iterations=1),
+        r"extend\.codecs\.pq: codec 'pq' is the business of the stage quantize",
+    ),
+    (
+        codec("itq", bits=[16, 12], seeds=[0], iterations=1),
+        r"extend\.codecs\.itq: codec itq: bits is 12: give a positive multiple of 8",
+    ),
+    (
+        codec("itq", bits=64, seeds=[0]),
+        r"extend\.codecs\.itq: codec itq: iterations is missing: its settings are",
+    ),
+    (
+        codec("itq", bits=64, iterations=1),
+        r"extend\.codecs\.itq: seeds is missing: codec itq draws at random",
+    ),
+    (
+        codec("itq", bits=64, iterations=1, seeds=[0], seed=1),
+        r"extend\.codecs\.itq: seed is not a known key; write seeds, a list",
+    ),
+    (codec("itq", bits=64, iterations=1, seeds=[1, 1]), r"extend\.codecs\.itq: seeds must be distinct"),
+    (codec("itq", bits=64, iterations=1, seeds=[-1]), r"extend\.codecs\.itq\.seeds\.0: .*got -1"),
+    (
+        codec("itq", bits=[64, 64], iterations=1, seeds=[0]),
+        r"extend\.codecs\.itq: bits: give at least one value, and each once",
+    ),
+    (
+        codec("itq", bits=[], iterations=1, seeds=[0]),
+        r"extend\.codecs\.itq: bits: give at least one value, and each once",
+    ),
+    (
+        codec("itq", bits=[64], iterations=[1, 2], seeds=[0]),
+        r"extend\.codecs\.itq: bits and iterations are lists: one setting may be, that of the length",
+    ),
+    (
+        codec("itq", bits=64, iterations=[1, 2], seeds=[0]),
+        r"extend\.codecs\.itq: itq-1 and itq-2 are codes of one size, which no table tells apart",
+    ),
+    (codec("truncate", kept=[8.5]), r"extend\.codecs\.truncate: .*'truncate-8\.5' is not a label"),
+    (
+        codec("int4", seeds=[0]),
+        r"extend\.codecs\.int4: seeds is not one of the settings of codec int4, which draws nothing",
+    ),
+    (
+        codec("int4", bits=4),
+        r"extend\.codecs\.int4: codec int4: bits is not one of its settings: it has no settings",
+    ),
+    (
+        lambda c: c["search_extended"].update(asymmetric=["pq"]),
+        r"search_extended\.asymmetric: 'pq' is not a binary codec: choose among itq, phase1, sign",
+    ),
+    (
+        lambda c: c["search_extended"].update(asymmetric=["itq", "itq"]),
+        r"search_extended\.asymmetric: codecs must be distinct",
+    ),
+    (
+        lambda c: (
+            c["extend"]["codecs"].pop("sign"),
+            c["search_extended"].update(asymmetric=["sign"]),
+        ),
+        r"search_extended\.asymmetric: 'sign' has no codes in this study; choose among phase1, pq, int8, float16",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=["pq", "float32"]),
+        r"search_extended\.rescore\.first: 'float32' has no codes in this study",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=["pq", "pq"]),
+        r"search_extended\.rescore\.first: codecs must be distinct",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(first=[]),
+        r"search_extended\.rescore\.first: .*at least 1",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(second=["pq"]),
+        r"search_extended\.rescore\.second\.0: .*'int8' or 'float32'",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(oversample=[4, 1]),
+        r"search_extended\.rescore\.oversample: multiples of k must be ascending and distinct",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(oversample=[0, 1]),
+        r"search_extended\.rescore\.oversample\.0: .*got 0",
+    ),
+    (
+        lambda c: c["search_extended"]["rescore"].update(k=7),
+        r"search_extended\.rescore\.k: 7 is not one of search\.k",
+    ),
+    (lambda c: c["regimes"].update(k=7), r"regimes\.k: 7 is not one of search\.k"),
+    (lambda c: c["regimes"].update(metric="map"), r"regimes\.metric: .*got 'map'"),
+    (lambda c: c["regimes"].update(margin=0), r"regimes\.margin: .*got 0"),
+    (lambda c: c["regimes"].update(draws=10), r"regimes\.draws: .*got 10"),
+    (lambda c: c["regimes"]["first"].update(codecs="pq"), r"regimes\.first\.codecs: is not a known key"),
+    (lambda c: c["failures"].update(k=7), r"failures\.k: 7 is not one of search\.k"),
+    (lambda c: c["failures"].update(cut=0), r"failures\.cut: .*got 0"),
+    (
+        lambda c: c["sweeps"]["reduced"].update(search={"k": [1]}),
+        r"sweeps\.reduced\.search: is not a known key",
+    ),
+    (
+        lambda c: c["sweeps"]["reduced"]["binarize"].update(bits=[12]),
+        r"sweeps\.reduced\.binarize\.bits: 12 is not a positive multiple of 8",
+    ),
+    (lambda c: c["sweeps"].update({"a.b": {}}), r"sweeps\.a\.b: 'a\.b' is not a label"),
+    (
+        lambda c: c["sweeps"]["reduced"].update(
+            search_extended={**c["search_extended"], "asymmetric": ["sign-mean", "itq"]},
+            extend={**c["extend"], "codecs": {"sign-mean": {}}},
+        ),
+        r"sweeps\.reduced\.search_extended\.asymmetric: 'itq' has no codes in this study; "
+        r"choose among phase1, pq, int8, sign-mean, or add it to sweeps\.reduced\.extend\.codecs",
+    ),
+    (lambda c: c["results"].update(allow_partial="some"), r"results\.allow_partial: .*got 'some'"),
+    (lambda c: c["results"].pop("allow_partial"), r"results\.allow_partial: is missing"),
+    (lambda c: c["results"]["headline"].update(versus=["a", "b"]), r"versus: 'a' is not one of codecs"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CASES)
+def test_one_line_names_the_field(change: Change, message: str, tmp_path: Path) -> None:
+    content = tiny_params(tmp_path)
+    change(content)
+    with pytest.raises(InvalidInput, match=message) as caught:
+        params.parse(content)
+    assert str(caught.value).startswith("params.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_yaml_names_the_line(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("study:\n  name: a: b\nmodels: x\n")
+    with pytest.raises(InvalidInput, match=r"params\.yaml line 2: "):
+        params.load(tmp_path)
+
+
+def test_a_wrong_label_on_the_command_line_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_project(tmp_path)
+    assert run(tmp_path, "corpus", "--dataset", "third") == 1
+    assert capsys.readouterr().err == "error: --dataset: 'third' is not in the study; it has first, second\n"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["threads", "processes", "tcp://10.0.0.7:8786", "tls://head.example.org:65535", "tcp://[::1]:1"],
+)
+def test_where_to_compute_may_be_said_in_three_ways(address: str, tmp_path: Path) -> None:
+    content = tiny_params(tmp_path)
+    content["compute"]["scheduler"] = address
+    assert params.parse(content).compute.scheduler == address
+
+
+def test_where_to_compute_is_no_dependency(tmp_path: Path) -> None:
+    content = tiny_params(tmp_path)
+    here = graph.text(params.parse(content))
+    content["compute"]["scheduler"] = "tcp://host:8786"
+    assert graph.text(params.parse(content)) == here
+    assert "compute" not in here

@@ -1,0 +1,128 @@
+"""Garbage collection frees what no revision uses, and nothing that a published one needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store.errors import InvalidInput
+from store.revisions.garbage import Garbage, collect_garbage
+from store.revisions.publication import publish
+from store.revisions.verification import verify
+from tests.store.lakes import commit_embeddings
+from tests.store.revisions.lake_projects import LakeProject, make_project
+from tests.store.revisions.remote_projects import LEAF, add_remote, environment
+
+
+@pytest.fixture(scope="module", autouse=True)
+def isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with environment(tmp_path_factory.mktemp("environment")):
+        yield
+
+
+def version(project: LakeProject, seed: int, *, tag: str = "") -> None:
+    commit_embeddings(project.layout, rows=300, seed=seed)
+    project.save(f"version {seed}", [LEAF], tag=tag)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> LakeProject:
+    """Versions 1 (tagged), 2 (of no revision but a commit), 3 (of a branch) and 4 (the workspace)."""
+    project = make_project(tmp_path_factory.mktemp("history") / "project")
+    version(project, 1, tag="v1")
+    version(project, 2)
+    project.git("checkout", "--quiet", "-b", "side")
+    version(project, 3)
+    project.git("checkout", "--quiet", "main")
+    version(project, 4)
+    return project
+
+
+@pytest.fixture
+def project(history: LakeProject, tmp_path: Path) -> LakeProject:
+    shutil.copytree(history.root, tmp_path / "copy" / "project")
+    return LakeProject(tmp_path / "copy" / "project")
+
+
+def cached(project: LakeProject) -> dict[str, int]:
+    folder = project.root / ".dvc/cache/files/md5"
+    return {"".join(path.parts[-2:]): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+def used_only_by(project: LakeProject, rev: str, others: list[str]) -> set[str]:
+    from store.revisions.revision import open_revision
+
+    def objects(at: str) -> set[str]:
+        revision = open_revision(str(project.root), at)
+        return {revision.outputs[LEAF].oid, *revision.files(LEAF).values()}
+
+    return objects(rev) - set().union(*map(objects, others))
+
+
+def test_a_dry_run_counts_and_removes_nothing(project: LakeProject) -> None:
+    before = cached(project)
+    garbage = used_only_by(project, "main~1", ["v1", "side", "main"])
+    assert garbage
+    found = collect_garbage(project.root)
+    assert found == Garbage(len(garbage), sum(before[oid] for oid in garbage), removed=False)
+    assert cached(project) == before
+    assert found.as_json() == {"objects": found.objects, "size": found.size, "removed": False}
+
+
+def test_tags_branches_and_the_workspace_lose_nothing(project: LakeProject) -> None:
+    before = cached(project)
+    garbage = used_only_by(project, "main~1", ["v1", "side", "main"])
+    assert collect_garbage(project.root, remove=True).removed
+    assert set(before) - set(cached(project)) == garbage
+    assert verify(str(project.root)).faults == ()
+    for rev in ("v1", "side", "main"):
+        assert verify(str(project.root), rev).faults == ()
+    assert collect_garbage(project.root, remove=True) == Garbage(0, 0, removed=False)
+
+
+def test_what_another_study_has_computed_is_kept(project: LakeProject) -> None:
+    """Its stage is not in `dvc.yaml` under this study; its entry in the lock file stays."""
+    computed = used_only_by(project, "main", ["v1", "side"])
+    assert computed
+    (project.root / "dvc.yaml").write_text("stages: {}\n", encoding="utf-8")
+    project.git("commit", "--quiet", "--all", "--message", "another study")
+    assert collect_garbage(project.root, remove=True).removed
+    assert computed <= set(cached(project))
+
+
+def test_with_all_commits_every_commit_keeps_its_objects(project: LakeProject) -> None:
+    before = cached(project)
+    assert collect_garbage(project.root, remove=True, all_commits=True) == Garbage(0, 0, removed=False)
+    assert cached(project) == before
+
+
+def test_lists_of_earlier_releases_come_from_the_revision_of_a_shipped_remote(project: LakeProject) -> None:
+    """A clone that pulled the last release knows nothing of the one before: DVC would ask, or take its files."""
+    add_remote(project, "shipped", default=True, url="../remote")
+    for tag in ("r1", "r2"):
+        version(project, 5 if tag == "r1" else 6)
+        publish(project.root)
+        project.git("add", "--all")
+        project.git("commit", "--quiet", "--message", tag)
+        project.git("tag", tag)
+    for rev in ("v1", "side"):
+        project.git(*(["tag", "--delete", rev] if rev == "v1" else ["branch", "-D", rev]))
+    first = used_only_by(project, "r1", ["r2"])
+    manifest = next(oid for oid in first if oid.endswith(".dir"))
+    (project.root / ".dvc/cache/files/md5" / manifest[:2] / manifest[2:]).unlink()
+    collect_garbage(project.root, remove=True)
+    assert first <= set(cached(project))
+
+
+def test_a_revision_whose_list_of_files_is_lost_stops_the_collection(project: LakeProject) -> None:
+    from store.revisions.revision import open_revision
+
+    manifest = open_revision(str(project.root), "v1").outputs[LEAF].oid
+    (project.root / ".dvc/cache/files/md5" / manifest[:2] / manifest[2:]).unlink()
+    before = cached(project)
+    with pytest.raises(InvalidInput, match=rf"{LEAF} of [0-9a-f]{{7}}: its list of files is not to be had"):
+        collect_garbage(project.root, remove=True)
+    assert cached(project) == before
