@@ -25,7 +25,8 @@ from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.errors import InvalidInput, MissingArtifact
 from store.layout import LAKE, Layout, leaf_path
-from store.leaf.reading import MANIFEST, Leaf, open_leaf
+from store.leaf.labelled import datasets
+from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
 from store.leaf.source import Folder, Source
 
@@ -129,7 +130,7 @@ class Collection:
     def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
         import xarray as xr
 
-        groups = {name: data for leaf in self._leaves(keys) for name, data in _datasets(leaf).items()}
+        groups = {name: data for leaf in self._leaves(keys) for name, data in datasets(leaf).items()}
         if set(groups) == {""}:
             data = groups[""] if self.decorate is None else self.decorate(self.leaves, keys, groups[""])
             return _select(data, labels)
@@ -168,7 +169,7 @@ class Neighbours(Collection):
 
         parts = []
         for leaf in self._leaves(keys):
-            data = _datasets(leaf)[""].drop_dims([name for name in ("k", "judgement") if name in _dims(leaf)])
+            data = datasets(leaf)[""].drop_dims([name for name in ("k", "judgement") if name in _dims(leaf)])
             if "distances" in data:
                 # One word for both: a smaller distance and a larger inner product mean nearer.
                 data = data.rename(distances="scores")
@@ -227,7 +228,7 @@ class Lake:
     @property
     def results(self) -> xr.Dataset:
         """The cube of a study over ``(model, dataset, codec, bits, metric, k)``."""
-        return _datasets(open_leaf(self.leaves.source(leaf_path(RESULTS.artifact, {})), RESULTS))[""]
+        return datasets(open_leaf(self.leaves.source(leaf_path(RESULTS.artifact, {})), RESULTS))[""]
 
 
 def open_lake(repo: str | Path = ".", rev: str | None = None, remote: str | None = None) -> Lake:
@@ -251,21 +252,6 @@ def open_lake(repo: str | Path = ".", rev: str | None = None, remote: str | None
     return Lake(Workspace(layout))
 
 
-def _datasets(leaf: Leaf) -> dict[str, xr.Dataset]:
-    """The lazy Datasets of a leaf by group, ``""`` for its root."""
-    import xarray as xr
-
-    found = {}
-    for group in leaf.groups() or ("",):
-        data = xr.open_zarr(leaf.store, group=group or None, consolidated=False, chunks=None, zarr_format=3)
-        data.attrs.pop(MANIFEST, None)
-        prefix = f"{group}/" if group else ""
-        found[group] = data.set_coords(
-            [str(name) for name in data.data_vars if leaf.schema.field_of(f"{prefix}{name}").coordinate]
-        )
-    return found
-
-
 def _dims(leaf: Leaf) -> set[str]:
     return {name for path in leaf.paths for name in leaf.schema.field_of(path).dims}
 
@@ -274,7 +260,7 @@ def _with_ids(leaves: Leaves, keys: Keys, data: xr.Dataset) -> xr.Dataset:
     source = leaves.source(leaf_path(JUDGEMENTS.artifact, {"dataset": keys["dataset"]}))
     if not source.names:
         return data
-    ids = _datasets(open_leaf(source, JUDGEMENTS))[""]
+    ids = datasets(open_leaf(source, JUDGEMENTS))[""]
     return data.assign_coords({name: ids[name] for name in ("document_id", "query_id")})
 
 

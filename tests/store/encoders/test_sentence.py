@@ -64,7 +64,8 @@ def rounding(folder: Path, **options: Any) -> float:
     """
     exact = library(folder).double().encode(texts(), **options)
     own = library(folder).float().encode(texts(), **options)
-    return 8 * max(float(abs(own - exact).max()), np.finfo(np.float32).eps * float(abs(exact).max()))
+    least = np.finfo(np.float32).eps * abs(exact).max()
+    return 8.0 * float(np.maximum(abs(own - exact).max(), least))
 
 
 def encoder(folder: Path, batch_size: int = 2, **changes: object) -> SentenceEncoder:

@@ -23,9 +23,9 @@ from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.errors import BitlakeError, DamagedArtifact
-from store.lake import _datasets
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
+from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
 from store.revisions.objects import parse_manifest
@@ -419,7 +419,7 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
         leaf = open_leaf(changed.folder, changed.schema)
         for name, expected in changed.expected.items():
             group, _, variable = name.rpartition("/")
-            for found in (leaf.read(name), _datasets(leaf)[group][variable].values):
+            for found in (leaf.read(name), datasets(leaf)[group][variable].values):
                 # A shape changed within the padding of its last chunk, and listed anew, is not noticed.
                 common = tuple(slice(min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
                 np.testing.assert_array_equal(found[common], expected[common])
