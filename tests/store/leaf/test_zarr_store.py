@@ -228,7 +228,7 @@ def test_a_store_lists_its_files_and_is_never_written(folder: Path) -> None:
     value = default_buffer_prototype().buffer.from_bytes(b"x")
     with pytest.raises(NotImplementedError, match=r"written by store\.leaf\.commit"):
         asyncio.run(store.set("x", value))
-    with pytest.raises(NotImplementedError, match=r"replaced by store\.commit"):
+    with pytest.raises(NotImplementedError, match=r"replaced by store\.leaf\.commit"):
         asyncio.run(store.delete("x"))
 
 
