@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
 from benchmarks._vectors import mixtures, random_codes, stored
-from store.codecs.base import CENTROIDS
 from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
 from store.leaf.reading import open_leaf
 from store.leaf.schema import Field, Schema
+from store.search.adc import CENTROIDS
 from store.search.hamming import HammingTopK
 from store.search.inner_product import InnerProductTopK
 from store.search.neighbours import Neighbours

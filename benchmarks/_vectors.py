@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
 from store.artifacts.embeddings import EMBEDDINGS
-from store.codecs.base import TopK
 from store.errors import BitlakeError
 from store.layout import Layout
 from store.leaf.reading import BLOCK_BYTES, open_leaf
-from store.search.neighbours import Neighbours
+from store.search.neighbours import Neighbours, TopK
 
 CELL = {"model": "all-MiniLM-L6-v2", "dataset": "pydata-api"}
 BLOCK = 1 << 16

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.executors import Engine
-from store.codecs.base import TopK
 from store.leaf.reading import Leaf
 from store.search.merging import merged, wanted_of
-from store.search.neighbours import Neighbours
+from store.search.neighbours import Neighbours, TopK
 
 SEARCH_ROWS = 1 << 17
 """Most rows of a block of a search. A power of two, as are the rows of a shard: blocks and shards nest."""

@@ -15,10 +15,10 @@ from pipeline.executors import Engine
 from pipeline.stored_codes import StoredCodes
 from pipeline.ties import tie_counts
 from store.artifacts.configuration import Configuration
-from store.codecs.base import Floats
 from store.leaf.reading import Leaf
 from store.search.neighbours import Neighbours
 from store.search.rescoring import Rescorer, rescored
+from store.search.vectors import Floats
 
 MOST_PAIRS = 1 << 22
 """Pairs of query and document that are scored at once: about 250 MiB with working copies."""

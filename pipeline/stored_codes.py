@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline.blocks import Rows
 from store.artifacts.configuration import NO_SEED, Configuration
-from store.codecs.base import State, TopK
+from store.codecs.base import State
 from store.leaf.reading import Leaf
+from store.search.neighbours import TopK
 
 
 @dataclass(frozen=True, eq=False)

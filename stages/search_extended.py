@@ -28,14 +28,15 @@ from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
-from store.codecs.base import Binary, Floats, State, TopK
+from store.codecs.base import Binary, State, search_asymmetric
 from store.codecs.floats import Float32Codec
 from store.codecs.phase1_codec import Phase1Codec
 from store.codecs.pq import undertrained
 from store.codecs.registry import CODECS
 from store.errors import InvalidInput
 from store.leaf.reading import Leaf
-from store.search.asymmetric import search_asymmetric
+from store.search.neighbours import TopK
+from store.search.vectors import Floats
 
 STAGE = Stage(
     name="search-extended",

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.quality.per_query import Judgements, gains, ndcg, overlap
-from store.search.inner_product import Floats, InnerProductTopK
+from store.search.inner_product import InnerProductTopK
+from store.search.vectors import Floats
 
 DIGITS = 6
 

@@ -15,34 +15,19 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.search.asymmetric import AsymmetricTopK
 from store.search.hamming import HammingTopK
 from store.search.inner_product import InnerProductTopK
-from store.search.neighbours import Neighbours
+from store.search.neighbours import Neighbours, TopK
+from store.search.vectors import Floats
 
 State: TypeAlias = Mapping[str, NDArray[Any]]
 """What fitting found, as named arrays. Empty for a codec that needs no fitting."""
 
-Floats: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
-
 Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
 """How a query meets a document: Hamming distance of their codes, inner product with the decoded document, or an
 estimate of the inner product from the uncompressed query and the document's code."""
-
-
-CENTROIDS = 256
-"""Of a quantiser: a byte of its code names one of so many."""
-
-
-class TopK(Protocol):
-    """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
-
-    def update(self, block: NDArray[Any], first_row: int) -> None:
-        """Search (documents, …) codes, the first of which is row `first_row`; each row once."""
-
-    def result(self) -> Neighbours:
-        """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
 
 
 class Codec(Protocol):
@@ -110,6 +95,13 @@ def search_hamming(
     return HammingTopK(codec.encode(state, queries), k, exclude)
 
 
+def search_asymmetric(
+    codec: Binary, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None
+) -> AsymmetricTopK:
+    """Search a binary codec's codes with the projections of (queries, dimension) vectors."""
+    return AsymmetricTopK(codec.project(state, queries), k, exclude)
+
+
 class _DecodedTopK:
     def __init__(self, codec: Decodable, state: State, top: InnerProductTopK) -> None:
         self._decode = partial(codec.decode, state)
@@ -125,37 +117,3 @@ class _DecodedTopK:
 def state_bytes(state: State) -> int:
     """Size in bytes of what all codes of one cell share."""
     return sum(array.nbytes for array in state.values())
-
-
-def check_vectors(vectors: NDArray[Any], dimension: int | None = None) -> None:
-    """Refuse anything but finite (rows, dimension) float16 or float32 vectors, naming the first bad row."""
-    if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32) or vectors.shape[1] == 0:
-        raise InvalidInput(
-            f"vectors have shape {vectors.shape} and dtype {vectors.dtype}: "
-            "give (rows, dimension) in float16 or float32"
-        )
-    if dimension is not None and vectors.shape[1] != dimension:
-        raise InvalidInput(
-            f"vectors have dimension {vectors.shape[1]} but the codec was fitted on {dimension}: "
-            "use vectors of the model it was fitted on"
-        )
-    for rows in row_blocks(len(vectors), vectors.shape[1]):
-        finite = np.isfinite(vectors[rows]).all(axis=1)
-        if not finite.all():
-            row = rows.start + int(np.argmin(finite))
-            raise InvalidInput(f"vectors row {row} holds NaN or infinity: remove or recompute it")
-
-
-def check_codes(codes: NDArray[Any], width: int, dtype: type[np.generic]) -> None:
-    """Refuse anything but (rows, width) codes of the codec's dtype."""
-    if codes.ndim != 2 or codes.shape[1] != width or codes.dtype != dtype:
-        raise InvalidInput(
-            f"codes have shape {codes.shape} and dtype {codes.dtype}: "
-            f"give (rows, {width}) in {np.dtype(dtype).name}, as this codec encodes"
-        )
-
-
-def row_blocks(rows: int, width: int) -> list[slice]:
-    """Slices that cut `rows` rows of `width` elements into blocks of about a million elements."""
-    step = max(1, (1 << 20) // width)
-    return [slice(at, min(at + step, rows)) for at in range(0, rows, step)]

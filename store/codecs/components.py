@@ -15,19 +15,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import (
-    Floats,
-    Scoring,
-    State,
-    TopK,
-    check_codes,
-    check_vectors,
-    row_blocks,
-    search_decoded,
-)
+from store.codecs.base import Scoring, State, search_decoded
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.search.neighbours import TopK
+from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
 _LARGEST = float(np.finfo(np.float32).max)
 

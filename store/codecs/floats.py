@@ -10,17 +10,10 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import (
-    Floats,
-    Scoring,
-    State,
-    TopK,
-    check_codes,
-    check_vectors,
-    row_blocks,
-    search_decoded,
-)
+from store.codecs.base import Scoring, State, search_decoded
 from store.leaf.schema import Field
+from store.search.neighbours import TopK
+from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
 
 class _Cast:

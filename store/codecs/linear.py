@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats
 from store.errors import InvalidInput
 from store.search.summation import sum_rows
+from store.search.vectors import Floats
 
 _GRID = 2.0**24  # grid lines per unit of a matrix, and of a row scaled to a length of 1 … 2
 _FINE_GRID = 2.0**45  # those of what the first grid leaves of a row

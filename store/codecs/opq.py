@@ -10,11 +10,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import CENTROIDS, Floats, Scoring, State, TopK, check_vectors, row_blocks
+from store.codecs.base import Scoring, State
 from store.codecs.linear import product, rounded
 from store.codecs.pq import PQCodec
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.search.adc import CENTROIDS
+from store.search.neighbours import TopK
+from store.search.vectors import Floats, check_vectors, row_blocks
 
 _LARGEST = float(np.finfo(np.float32).max)  # a longer coordinate may come out of a rotation; it is clipped
 

@@ -10,21 +10,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import (
-    CENTROIDS,
-    Floats,
-    Scoring,
-    State,
-    TopK,
-    check_codes,
-    check_vectors,
-    row_blocks,
-    search_decoded,
-)
+from store.codecs.base import Scoring, State, search_decoded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
-from store.search.adc import TABLE_WIDTH, TableTopK
+from store.search.adc import ADC_WIDTH, CENTROIDS, ADCTopK
+from store.search.neighbours import TopK
 from store.search.summation import float32_error_share, sum_rows
+from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
 POINTS_PER_CENTROID = 39
 """Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
@@ -133,8 +125,8 @@ class PQCodec:
         return vectors
 
     def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
-        if state["codebooks"].shape[2] >= TABLE_WIDTH:
-            return TableTopK(state["codebooks"], queries, k, exclude)
+        if state["codebooks"].shape[2] >= ADC_WIDTH:
+            return ADCTopK(state["codebooks"], queries, k, exclude)
         return search_decoded(self, state, queries, k, exclude)
 
     def bytes_per_vector(self, dimension: int) -> int:

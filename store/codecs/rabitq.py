@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats, Scoring, State, TopK, check_codes, check_vectors, row_blocks
+from store.codecs.base import Scoring, State
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.search.inner_product import InnerProductTopK
-from store.search.neighbours import Neighbours
+from store.search.neighbours import Neighbours, TopK
 from store.search.summation import sum_rows
+from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
 _FACTORS = np.dtype("<f4")
 _FACTOR_BYTES = 2 * _FACTORS.itemsize

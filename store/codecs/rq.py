@@ -10,20 +10,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import (
-    CENTROIDS,
-    Floats,
-    Scoring,
-    State,
-    TopK,
-    check_codes,
-    check_vectors,
-    row_blocks,
-    search_decoded,
-)
+from store.codecs.base import Scoring, State, search_decoded
 from store.codecs.pq import half_precision, nearest
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.search.adc import CENTROIDS
+from store.search.neighbours import TopK
+from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
 
 @dataclass(frozen=True)

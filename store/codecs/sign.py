@@ -9,10 +9,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats, Scoring, State, TopK, check_vectors, row_blocks, search_hamming
+from store.codecs.base import Scoring, State, search_hamming
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.search.neighbours import TopK
 from store.search.summation import sum_rows
+from store.search.vectors import Floats, check_vectors, row_blocks
 
 _STATE = {"threshold": Field(("dimension",), "float64", "value above which a coordinate's bit is 1")}
 

@@ -1,4 +1,8 @@
-"""Search of product-quantised codes by looking up, for each part, its inner product with the query."""
+"""ADC, asymmetric distance computation (Jégou, Douze & Schmid 2011, section III-A), for inner products.
+
+A query stays uncompressed. For each part of it, a table holds its inner product with every centroid; the score of a
+product-quantised document is the sum of the numbers that its code looks up.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +12,25 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import CENTROIDS, Floats, check_codes
 from store.errors import InvalidInput
 from store.search.best import Best, found_by
-from store.search.inner_product import checked_matrix, error_bounds, inner_products, lengths_of
+from store.search.inner_product import error_bounds, inner_products, lengths_of
 from store.search.neighbours import Neighbours, check_any, check_k, checked_exclude
 from store.search.runs import Runs
+from store.search.vectors import Floats, check_codes, checked_matrix
 from store.threads import in_threads, parts_of
 
-TABLE_WIDTH = 16
-"""From so many dimensions a part on, looking up is faster than decoding and a matrix product."""
+CENTROIDS = 256
+"""Centroids of a quantiser: one byte of a code names one of them."""
+
+ADC_WIDTH = 16
+"""Dimensions a part from which on ADC is faster than decoding and a matrix product."""
 
 _QUERIES = 1 << 7  # queries compared at a time
 _DOCUMENTS = 1 << 12  # with so many documents
 
 
-class TableTopK:
+class ADCTopK:
     """The k documents of largest inner product, as of their decoded vectors, with each query.
 
     codebooks: (parts, 256, width) float16. queries: (queries, parts × width) float16 or float32.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Binary, Floats, State, check_codes, row_blocks
 from store.errors import InvalidInput
 from store.search.inner_product import InnerProductTopK
 from store.search.neighbours import Neighbours
+from store.search.vectors import check_codes, row_blocks
 
 
 class AsymmetricTopK:
@@ -46,10 +46,3 @@ class AsymmetricTopK:
     def result(self) -> Neighbours:
         """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
         return self._top.result()
-
-
-def search_asymmetric(
-    codec: Binary, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None
-) -> AsymmetricTopK:
-    """Search a binary codec's codes with the projections of (queries, dimension) vectors."""
-    return AsymmetricTopK(codec.project(state, queries), k, exclude)

@@ -117,7 +117,7 @@ def found_by(parts: Sequence[Best]) -> Neighbours:
     rows, scores = (np.concatenate(column) for column in zip(*(part.result() for part in parts), strict=True))
     if (rows == NO_ROW).any():
         raise_too_few(rows.shape[1])
-    return Neighbours(rows, scores)
+    return Neighbours(rows, scores, larger_is_better=True)
 
 
 def round_down(values: NDArray[np.floating]) -> NDArray[np.float32]:

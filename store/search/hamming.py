@@ -61,7 +61,7 @@ class HammingTopK:
         if (self._keys == _NO_KEY).any():
             raise_too_few(self._k)
         distances = (self._keys >> _ROW_BITS).astype(np.int32)
-        return Neighbours(self._keys & ((1 << _ROW_BITS) - 1), distances)
+        return Neighbours(self._keys & ((1 << _ROW_BITS) - 1), distances, larger_is_better=False)
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
         # Few queries at a time, each part by one thread: heaps stay in the cache, and no core waits for a slower one.

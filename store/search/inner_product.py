@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,8 @@ from store.errors import InvalidInput
 from store.search.best import Best, found_by
 from store.search.neighbours import Neighbours, check_any, check_k, checked_exclude
 from store.search.summation import float32_error_share, sum_rows
+from store.search.vectors import Floats, checked_matrix
 from store.threads import in_threads, parts_of
-
-Floats: TypeAlias = NDArray[np.float16] | NDArray[np.float32]
 
 _LONGEST = 1e18  # beyond this length an inner product may overflow float32
 _QUERIES = 1 << 9  # queries compared at a time
@@ -204,12 +203,3 @@ def lengths_of(vectors: NDArray[np.float32], field: str, first_row: int) -> NDAr
             f"{field} row {row} is not finite or longer than {_LONGEST:g}: remove or normalise it"
         )
     return np.asarray(lengths)
-
-
-def checked_matrix(vectors: Floats, field: str) -> Floats:
-    if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32) or vectors.shape[1] == 0:
-        raise InvalidInput(
-            f"{field} have shape {vectors.shape} and dtype {vectors.dtype}: "
-            "give (rows, dimension) in float16 or float32"
-        )
-    return vectors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,23 @@ class Neighbours:
     """The k best documents of each query, best first.
 
     rows: (queries, k) int64 rows of documents.
-    scores: (queries, k); inner products in float64 (larger is better), or Hamming distances in int32 (smaller
-    is better).
+    scores: (queries, k); inner products in float64, or Hamming distances in int32.
+    larger_is_better: whether the best document has the largest score (products) or the smallest (distances).
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64] | NDArray[np.int32]
+    larger_is_better: bool
+
+
+class TopK(Protocol):
+    """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
+
+    def update(self, block: NDArray[Any], first_row: int) -> None:
+        """Search (documents, …) codes, the first of which is row `first_row`; each row once."""
+
+    def result(self) -> Neighbours:
+        """The neighbours among all documents so far; InvalidInput if some query has fewer than k."""
 
 
 def checked_exclude(exclude: NDArray[np.int64] | None, queries: int) -> NDArray[np.int64]:
@@ -50,6 +61,6 @@ def check_any(queries: NDArray[Any]) -> None:
         raise InvalidInput("queries are empty: give at least one")
 
 
-def raise_too_few(k: int) -> None:
+def raise_too_few(k: int) -> NoReturn:
     """Say that some query met fewer documents than it asked for."""
     raise InvalidInput(f"k is {k} but some query has fewer documents to search: lower k or add documents")

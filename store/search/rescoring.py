@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Floats, check_vectors, row_blocks
 from store.errors import InvalidInput
 from store.search.summation import sum_rows
+from store.search.vectors import Floats, check_vectors, row_blocks
 
 
 class Rescorer:

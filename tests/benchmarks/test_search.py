@@ -131,7 +131,7 @@ def test_what_is_below_its_bar_is_marked(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_sides_that_find_something_else_are_named() -> None:
     found: Mapping[str, Any] = {
-        "lake": Neighbours(np.array([[1, 2]]), np.array([[0.5, 0.25]])),
+        "lake": Neighbours(np.array([[1, 2]]), np.array([[0.5, 0.25]]), larger_is_better=True),
         "peer": np.array([[0.25, 0.5]]),
         "SGEMM": None,
     }

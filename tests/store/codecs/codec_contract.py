@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from store.codecs.base import Binary, Codec, Decodable, Floats, State, state_bytes
+from store.codecs.base import Binary, Codec, Decodable, State, state_bytes
 from store.errors import InvalidInput
+from store.search.vectors import Floats
 from tests.oracles.search import folded_score, hamming, ranked
 
 DIMENSION = 24
@@ -290,6 +291,7 @@ class CodecContract(ABC):
         """Rows and scores are those of a full sort: the better score, then the smaller row."""
         better = self.better(scores).tolist()
         rows = np.array([ranked(each, k, int(row)) for each, row in zip(better, exclude, strict=True)])
+        assert found.larger_is_better == (self.codec().scoring != "hamming")
         assert found.rows.tolist() == rows.tolist()
         assert found.scores.tolist() == np.take_along_axis(scores, rows, axis=1).tolist()
 

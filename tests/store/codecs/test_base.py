@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from store.codecs.base import check_codes, check_vectors, row_blocks, search_decoded, search_hamming
+from store.codecs.base import search_decoded, search_hamming
 from store.codecs.floats import Float32Codec
 from store.codecs.scalar import Int8Codec
 from store.codecs.sign import SignCodec
 from store.errors import InvalidInput
 from store.search.hamming import HammingTopK
 from store.search.inner_product import InnerProductTopK
+from store.search.vectors import check_codes, check_vectors, row_blocks
 from tests.store.codecs.codec_contract import same, vectors
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from store.codecs.base import Decodable, Floats, State
+from store.codecs.base import Decodable, State
 from store.codecs.opq import OPQCodec
 from store.codecs.pq import PQCodec
 from store.errors import InvalidInput
+from store.search.vectors import Floats
 from tests.oracles.quantizers import exact_product
 from tests.oracles.search import folded_score
 from tests.store.codecs.codec_contract import DIMENSION, DecodableContract, same, vectors

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from store.codecs.base import TopK, search_decoded
+from store.codecs.base import search_decoded
 from store.codecs.pq import PQCodec
 from store.errors import InvalidInput
 from store.search import adc as tables
 from store.search import runs
-from store.search.adc import TABLE_WIDTH, TableTopK
-from store.search.neighbours import Neighbours
+from store.search.adc import ADC_WIDTH, ADCTopK
+from store.search.neighbours import Neighbours, TopK
 
 DRAW = np.random.RandomState(5)
 PARTS = 3
-CODEBOOKS = (DRAW.standard_normal((PARTS, 256, TABLE_WIDTH)) / 9).astype(np.float16)
+CODEBOOKS = (DRAW.standard_normal((PARTS, 256, ADC_WIDTH)) / 9).astype(np.float16)
 CODES = DRAW.randint(0, 256, (4000, PARTS)).astype(np.uint8)
 CODES[3000:] = CODES[:1000]  # ties
 CODES[2000:2500, 1:] = CODES[0, 1:]
-QUERIES = (DRAW.standard_normal((40, PARTS * TABLE_WIDTH)) / 9).astype(np.float16)
+QUERIES = (DRAW.standard_normal((40, PARTS * ADC_WIDTH)) / 9).astype(np.float16)
 
 
 def searched(top: TopK, size: int = 4000) -> Neighbours:
@@ -47,20 +47,20 @@ def test_as_of_the_decoded_vectors(
     codec = PQCodec(PARTS, 0, 1)
     decoded = searched(search_decoded(codec, state, queries, 50, exclude))
     top = codec.search(state, queries, 50, exclude)
-    assert isinstance(top, TableTopK)
+    assert isinstance(top, ADCTopK)
     assert same(searched(top), decoded)
     monkeypatch.setattr(runs, "RUN_BYTES", PARTS * 700)
     monkeypatch.setattr(tables, "_DOCUMENTS", 100)
     monkeypatch.setattr(tables, "_QUERIES", 7)
-    assert same(searched(TableTopK(CODEBOOKS, queries, 50, exclude), 300), decoded)
+    assert same(searched(ADCTopK(CODEBOOKS, queries, 50, exclude), 300), decoded)
 
 
 def test_what_is_refused() -> None:
     with pytest.raises(InvalidInput, match="documents have dimension 48 and the queries 40"):
-        TableTopK(CODEBOOKS, QUERIES[:, :40], 5)
+        ADCTopK(CODEBOOKS, QUERIES[:, :40], 5)
     with pytest.raises(InvalidInput, match="codebooks have 255 centroids a part, not 256"):
-        TableTopK(CODEBOOKS[:, :255], QUERIES, 5)
+        ADCTopK(CODEBOOKS[:, :255], QUERIES, 5)
     with pytest.raises(InvalidInput, match="k is 0"):
-        TableTopK(CODEBOOKS, QUERIES, 0)
+        ADCTopK(CODEBOOKS, QUERIES, 0)
     with pytest.raises(InvalidInput, match="codes"):
-        TableTopK(CODEBOOKS, QUERIES, 5).update(CODES[:, :2], 0)
+        ADCTopK(CODEBOOKS, QUERIES, 5).update(CODES[:, :2], 0)

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from store.codecs.base import search_asymmetric
 from store.codecs.itq import ITQCodec
 from store.codecs.phase1_codec import Phase1Codec
 from store.errors import InvalidInput
-from store.search.asymmetric import AsymmetricTopK, search_asymmetric
+from store.search.asymmetric import AsymmetricTopK
 from tests.oracles.search import exact_score, ranked
 from tests.store.codecs.codec_contract import vectors
 

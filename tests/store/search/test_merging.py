@@ -12,12 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from store.codecs.base import TopK
 from store.errors import InvalidInput
 from store.search.hamming import HammingTopK
 from store.search.inner_product import InnerProductTopK
 from store.search.merging import merged, wanted_of
-from store.search.neighbours import Neighbours
+from store.search.neighbours import Neighbours, TopK
 from tests.counts import count
 
 
@@ -38,6 +37,7 @@ def part_of(scores: NDArray[Any], rows: list[int], k: int, larger_is_better: boo
     return Neighbours(
         np.array([[rows[at] for at, _ in found] for found in best]),
         np.array([[score for _, score in found] for found in best], scores.dtype),
+        larger_is_better,
     )
 
 
@@ -50,7 +50,8 @@ def test_any_cut_in_any_order_is_the_whole(data: st.DataObject) -> None:
     # Few different scores, so that ties reach across parts.
     drawn = st.lists(st.integers(-2, 2), min_size=documents * queries, max_size=documents * queries)
     scores = np.array(data.draw(drawn)).reshape(queries, documents)
-    scores = scores.astype(np.float64) if larger_is_better else scores.astype(np.int32)
+    # The direction does not follow from the dtype: whole numbers may be products, and floats distances.
+    scores = scores.astype(data.draw(st.sampled_from([np.float64, np.int32]), "dtype"))
     exclude = np.array(data.draw(st.lists(st.integers(-1, documents), min_size=queries, max_size=queries)))
     k = data.draw(st.integers(1, documents + 1), "k")
     edges = sorted({0, documents, *data.draw(st.lists(st.integers(0, documents), max_size=5), "edges")})
@@ -67,6 +68,7 @@ def test_any_cut_in_any_order_is_the_whole(data: st.DataObject) -> None:
     assert result.scores.tolist() == [[score for _, score in row] for row in expected]
     assert result.rows.dtype == np.int64
     assert result.scores.dtype == scores.dtype
+    assert result.larger_is_better == larger_is_better
 
 
 @pytest.mark.parametrize("step", [1, 7, 64, 90, 1000])
@@ -96,6 +98,13 @@ def test_parts_of_real_searches_are_byte_identical_to_the_whole(kind: str, step:
     assert result.rows.tobytes() == expected.rows.tobytes()
     assert result.scores.tobytes() == expected.scores.tobytes()
     assert result.scores.dtype == expected.scores.dtype
+    assert result.larger_is_better == expected.larger_is_better == (kind == "inner product")
+
+
+def test_distances_and_products_are_not_merged() -> None:
+    rows, scores = np.array([[0]]), np.array([[1.0]])
+    with pytest.raises(InvalidInput, match="ranked by distances and by products cannot be merged"):
+        merged([Neighbours(rows, scores, True), Neighbours(rows + 1, scores, False)], 1)
 
 
 def test_one_more_is_wanted_only_where_something_is_left_out() -> None:
