@@ -45,10 +45,11 @@ bench: $(VENV)/.installed-dev ## run the benchmark suites, each to report/benchm
 scale: $(VENV)/.installed-dev ## write the tables of docs/scale.md from what make bench measured
 	@$(IN_VENV) python -m benchmarks._scale
 
-lint: $(VENV)/.installed-dev ## check style, formatting and types
+lint: $(VENV)/.installed-dev ## check style, formatting, types and imports
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
 
 graph: $(VENV)/.installed-analysis ## write the cells of params.yaml into dvc.yaml
 	@$(PY) -m stages graph
@@ -63,7 +64,7 @@ lock: $(VENV)/.installed-dev ## rewrite requirements/*.txt from what the environ
 	@$(PY) requirements/lock.py
 
 clean: ## remove the environment, staging and caches (artifacts stay)
-	rm -rf .venv .bitlake .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .bitlake .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A lock file includes the one before it: a stamp depends on all it installs, and installing it settles those before.

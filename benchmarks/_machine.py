@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.parallel import cores
+from store.threads import cores
 
 PACKAGES = ("dvc", "faiss-cpu", "google-crc32c", "numpy", "zarr", "zarrs")
 

@@ -15,16 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import faiss
-from threadpoolctl import threadpool_limits
-
 from benchmarks import _search_sides as sides
 from benchmarks._machine import FOLDER, Side, Times, compared, interleaved, write
 from benchmarks._roofs import roofs
 from benchmarks._search_cell import cell_times
 from benchmarks._search_memory import peaks
 from benchmarks._search_sides import FAISS_PQ, FLAT, LAKE, Data, Work
-from pipeline.parallel import cores
+from store.libraries import BLAS_THREADS, openmp_threads
+from store.threads import cores
 
 DOCUMENTS, QUERIES = 500_000, 1_000
 PQ_BYTES = (8, 32, 64)
@@ -166,14 +164,13 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="least seconds of a comparison")
     chosen = parser.parse_args(arguments)
     threads = cores()
-    faiss.omp_set_num_threads(threads)
     figures: dict[str, Any] = {
         "documents": chosen.documents,
         "queries": chosen.queries,
         "k": sides.K,
         "threads": threads,
     }
-    with threadpool_limits(threads, user_api="blas"):
+    with openmp_threads(threads), BLAS_THREADS.at(threads):
         figures["roofs"] = roofs(chosen.repetitions)
         print(figures["roofs"])
         data = Data.drawn(chosen.documents, chosen.queries)

@@ -13,18 +13,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import faiss
-from threadpoolctl import threadpool_limits
-
 from benchmarks._machine import FOLDER, ROOT, write
 from benchmarks._vectors import Vectors, drawn, fed, stored
 from pipeline import params
-from pipeline.parallel import cores
 from store.codecs.base import Codec
 from store.codecs.floats import Float32Codec
 from store.codecs.phase1_codec import Phase1Codec
 from store.codecs.pq import PQCodec
 from store.codecs.scalar import Int8Codec
+from store.libraries import BLAS_THREADS, openmp_threads
+from store.threads import cores
 
 DOCUMENTS, QUERIES, FITTED, K = 100_000, 500, 16_384, 100
 REPETITIONS = 5
@@ -67,14 +65,13 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     chosen = parser.parse_args(arguments)
     threads = cores()
-    faiss.omp_set_num_threads(threads)
     base = stored()
     documents, queries = drawn(base, chosen.documents, 0), drawn(base, chosen.queries, 1)
     rates: dict[str, dict[str, float]] = {}
     print(
         f"{LABEL}: {chosen.documents:,} documents, {threads} threads\n{'codec':14}bytes  queries/s  (least – most)"
     )
-    with threadpool_limits(threads, user_api="blas"):
+    with openmp_threads(threads), BLAS_THREADS.at(threads):
         for name, codec in codecs().items():
             taken = seconds(codec, documents, queries, chosen.repetitions)
             rate = {

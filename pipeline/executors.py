@@ -23,15 +23,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
-import faiss
-
 from pipeline.code import PACKAGES
 from pipeline.compute import PROCESSES, THREADS, Compute
-from pipeline.parallel import cores
 from store.errors import BitlakeError, InvalidInput, UnavailableResource
 from store.layout import CHECKOUT
 from store.leaf.reading import Leaf
+from store.libraries import one_thread
 from store.revisions.reopening import travelling
+from store.threads import cores
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -243,17 +242,14 @@ def _packed(work: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 
 def _perform(expected: str, packed: bytes) -> Any:
     """Run a job in a worker, with one thread: a worker has as many threads of its own as it may use."""
-    from threadpoolctl import threadpool_limits
-
     if identity() != expected:
         raise InvalidInput(
             "compute.scheduler: a worker runs other code or other versions than this process; check out the same "
             "commit there, install it with `make analysis`, and start the worker again"
         )
-    faiss.omp_set_num_threads(1)
-    threadpool_limits(1)
     work, arguments = pickle.loads(packed)
-    return work(*arguments)
+    with one_thread():
+        return work(*arguments)
 
 
 @cache

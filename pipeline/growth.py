@@ -11,7 +11,14 @@ from store.layout import CHECKOUT
 from store.leaf.growth import Earlier
 from store.leaf.schema import Schema
 
-OF_VALUES = ("store.codecs", "store.encoders", "store.leaf.digest", "store.errors", "store.search.summation")
+OF_VALUES = (
+    "store.codecs",
+    "store.encoders",
+    "store.leaf.digest",
+    "store.errors",
+    "store.search.summation",
+    "store.search.vectors",
+)
 """Where values are computed. A codec also knows how its codes are searched and stored, on which no code depends."""
 
 

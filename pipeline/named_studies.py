@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from store.artifacts.schemas import SCHEMAS
 from store.errors import InvalidInput
-from store.lake import SCHEMAS
 from store.layout import CORPORA
 
 STUDIES = "studies"

@@ -19,6 +19,7 @@ from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
 from store.layout import check_label
+from store.validation import first_problem
 
 PARAMS = "params.yaml"
 SWEEPS = "sweeps"
@@ -126,7 +127,7 @@ def parse(content: Mapping[str, Any]) -> Params:
     try:
         params = kind.model_validate(content)
     except ValidationError as error:
-        raise InvalidInput(f"{PARAMS}: {_first_line(error)}") from None
+        raise InvalidInput(f"{PARAMS}: {first_problem(error)}") from None
     _check_references(params)
     return params
 
@@ -134,28 +135,6 @@ def parse(content: Mapping[str, Any]) -> Params:
 def load(root: Path) -> Params:
     """The parameters of the project at ``root``."""
     return parse(read_yaml(root / PARAMS))
-
-
-_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
-"""What pydantic calls a key that a model, or a dataclass, does not have."""
-
-
-def _first_line(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_context=False)
-    first = problems[0]
-    # A wrong key is reported before what is missing because of it.
-    first = next((p for p in problems if p["type"] in _UNKNOWN_KEY), first)
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] in _UNKNOWN_KEY:
-        message = "is not a known key; remove it or correct its spelling"
-    elif first["type"] == "missing":
-        message = "is missing"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        if not isinstance(first["input"], dict):
-            message += f"; got {first['input']!r}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {message}{more}"
 
 
 def _check_references(params: Params) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -52,7 +50,6 @@ def unwatched(done: int, left: int) -> None:
 
 
 P = TypeVar("P")
-B = TypeVar("B", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -158,33 +155,3 @@ class Run(Generic[P]):
     def say(self, message: str) -> None:
         """Tell the person at the terminal what is going on."""
         print(f"{' × '.join(self.keys.values()) or self.study.name}: {message}", flush=True)
-
-
-class Progress:
-    """Progress of a long loop: a line at most every ``seconds``, with the rate and the time left."""
-
-    def __init__(self, what: str, total: int, unit: str, seconds: float = 5.0) -> None:
-        self._what, self._total, self._unit, self._seconds = what, total, unit, seconds
-        self._start = self._last = time.monotonic()
-        self._done = 0
-
-    def watch(self, blocks: Iterable[B]) -> Iterator[B]:
-        """Pass blocks on, counting their rows as done."""
-        for block in blocks:
-            yield block
-            self.advance(len(block))
-
-    def advance(self, amount: int) -> None:
-        """Count ``amount`` more units as done, and print if it is time to."""
-        self._done += amount
-        now = time.monotonic()
-        if now - self._last < self._seconds:
-            return
-        self._last = now
-        rate = self._done / (now - self._start)
-        left = (self._total - self._done) / rate if rate else float("inf")
-        print(
-            f"  {self._what}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )

@@ -11,13 +11,14 @@ from pydantic import field_validator
 
 from pipeline.executors import open_engine
 from pipeline.growth import code_digest, earlier
-from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stage import CELL, Run, Section, Stage
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.codecs import phase1
 from store.leaf import digest
 from store.leaf.growth import Block, array_blocks, grow
 from store.leaf.reading import Leaf
+from store.progress import Progress
 from store.threads import rows_in_threads
 
 STAGE = Stage(name="binarize", per=CELL, section="binarize", reads=(EMBEDDINGS,), writes=(BINARY_CODES,))

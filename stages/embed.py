@@ -19,10 +19,10 @@ from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
 from store.encoders import prepare
 from store.encoders.device import CPU, choose_device
-from store.encoders.progress import EncodingProgress
 from store.leaf import digest
 from store.leaf.growth import grow, text_blocks
 from store.leaf.unfinished import Unfinished
+from store.progress import Progress
 
 STAGE = Stage(
     name="embed",
@@ -60,7 +60,7 @@ def run(run: Run[Params]) -> None:
     folder = run.layout.corpus(run.dataset)
     documents = folder / DOCUMENTS_FILE
     n = judgements.size("document")
-    watched = EncodingProgress(run.model, n + judgements.size("query"))
+    watched = Progress(run.model, n + judgements.size("query"), "texts", "tokens")
     device = CPU if run.model_spec.source != "sentence-transformers" else choose_device(run.compute.device)
     encoder = prepare.prepared_encoder(
         run.model_spec,
@@ -85,10 +85,6 @@ def run(run: Run[Params]) -> None:
     before = earlier(run, EMBEDDINGS)
     kept = Unfinished(run.layout, "--".join([STAGE.name, *run.keys.values()]))
 
-    def advanced(done: int, left: int) -> None:
-        watched.end_slab()
-        run.advanced(done, left)
-
     encoding = Encoding(
         encoder,
         recipe,
@@ -96,7 +92,7 @@ def run(run: Run[Params]) -> None:
         lambda slab: next(iter_texts(documents, slab.rows, slab.first)),
         before,
         kept,
-        advanced,
+        run.advanced,
         watched.take_over,
     )
     elsewhere = Slabs(

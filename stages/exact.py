@@ -9,13 +9,14 @@ from pydantic import field_validator
 
 from pipeline.blocks import Rows, top_k
 from pipeline.executors import open_engine
-from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stage import CELL, Run, Section, Stage
 from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.codecs.floats import Float32Codec
 from store.leaf.reading import Leaf
+from store.progress import Progress
 from store.search.inner_product import InnerProductTopK
 
 STAGE = Stage(

@@ -10,9 +10,8 @@ from pydantic import ConfigDict, field_validator, model_validator
 from pydantic import Field as Constraint
 
 from pipeline.executors import Engine, open_engine
-from pipeline.parallel import cores, side_by_side
 from pipeline.sample import draw_sample
-from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stage import CELL, Run, Section, Stage
 from pipeline.stored_codes import description
 from store.artifacts.configuration import NO_SEED
 from store.artifacts.embeddings import EMBEDDINGS
@@ -23,6 +22,8 @@ from store.errors import InvalidInput
 from store.layout import check_label
 from store.leaf.growth import row_parts
 from store.leaf.reading import Leaf
+from store.progress import Progress
+from store.threads import cores, side_by_side
 
 STAGE = Stage(name="extend", per=CELL, section="extend", reads=(EMBEDDINGS,), writes=(EXTENDED_CODES,))
 

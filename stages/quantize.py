@@ -10,9 +10,8 @@ from pydantic import Field as Constraint
 
 from pipeline.executors import Engine, open_engine
 from pipeline.growth import code_digest, earlier
-from pipeline.parallel import cores, side_by_side
 from pipeline.sample import draw_sample
-from pipeline.stage import CELL, Progress, Run, Section, Stage
+from pipeline.stage import CELL, Run, Section, Stage
 from pipeline.stored_codes import description
 from store.artifacts.configuration import NO_SEED
 from store.artifacts.embeddings import EMBEDDINGS
@@ -23,6 +22,8 @@ from store.codecs.scalar import Int8Codec
 from store.leaf import digest
 from store.leaf.growth import Block, array_blocks, grow
 from store.leaf.reading import Leaf
+from store.progress import Progress
+from store.threads import cores, side_by_side
 
 STAGE = Stage(name="quantize", per=CELL, section="quantize", reads=(EMBEDDINGS,), writes=(QUANTIZED_CODES,))
 

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from pipeline.blocks import Rows, top_k
 from pipeline.executors import Engine, open_engine
-from pipeline.parallel import side_by_side
 from pipeline.stage import CELL, Run, Stage
 from pipeline.ties import tie_counts
 from stages.exact import Params
@@ -17,6 +16,7 @@ from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS
 from store.codecs.phase1_codec import Phase1Codec
 from store.search.hamming import HammingTopK
+from store.threads import side_by_side
 
 STAGE = Stage(
     name="search-binary",

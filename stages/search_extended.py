@@ -17,7 +17,6 @@ from pipeline.blocks import top_k
 from pipeline.evaluation import Cell, Evaluated, Rescored, Second, scoring
 from pipeline.executors import Engine, open_engine
 from pipeline.judged import read_judgements
-from pipeline.parallel import side_by_side
 from pipeline.stage import CELL, Run, Section, Stage
 from pipeline.stored_codes import StoredCodes, begin, stored_codes
 from store.artifacts.binary_codes import BINARY_CODES
@@ -37,6 +36,7 @@ from store.errors import InvalidInput
 from store.leaf.reading import Leaf
 from store.search.neighbours import TopK
 from store.search.vectors import Floats
+from store.threads import side_by_side
 
 STAGE = Stage(
     name="search-extended",

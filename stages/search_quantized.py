@@ -6,7 +6,6 @@ import numpy as np
 
 from pipeline.blocks import top_k
 from pipeline.executors import Engine, open_engine
-from pipeline.parallel import side_by_side
 from pipeline.stage import CELL, Run, Stage
 from pipeline.stored_codes import StoredCodes, begin, stored_codes
 from stages.exact import Params
@@ -18,6 +17,7 @@ from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.codecs.pq import PQCodec, undertrained
 from store.codecs.scalar import Int8Codec
 from store.search.neighbours import Neighbours
+from store.threads import side_by_side
 
 STAGE = Stage(
     name="search-quantized",

@@ -28,29 +28,11 @@ from store.layout import LAKE, Layout, leaf_path
 from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
-from store.leaf.source import Folder, Source
+from store.leaf.source import Source
+from store.leaf.workspace import Workspace
 
 if TYPE_CHECKING:
     import xarray as xr
-
-SCHEMAS: Mapping[str, Schema] = {
-    schema.artifact: schema
-    for schema in (
-        JUDGEMENTS,
-        EMBEDDINGS,
-        BINARY_CODES,
-        QUANTIZED_CODES,
-        EXTENDED_CODES,
-        EXACT_NEIGHBOURS,
-        BINARY_NEIGHBOURS,
-        QUANTIZED_NEIGHBOURS,
-        GEOMETRY,
-        QUALITY,
-        EXTENDED_QUALITY,
-        RESULTS,
-    )
-}
-"""Every artifact of the lake by name."""
 
 Keys = dict[str, str]
 
@@ -63,21 +45,6 @@ class Leaves(Protocol):
 
     def source(self, path: str) -> Source:
         """The files of the leaf at ``path``; without names where there is none."""
-
-
-@dataclass(frozen=True)
-class Workspace:
-    """The leaves that lie in the project's folder."""
-
-    layout: Layout
-
-    def leaves(self, schema: Schema) -> list[str]:
-        artifact = self.layout.lake / schema.artifact
-        documents = artifact.glob("/".join(["*"] * len(schema.keys) + ["zarr.json"]))
-        return sorted(document.parent.relative_to(self.layout.root).as_posix() for document in documents)
-
-    def source(self, path: str) -> Source:
-        return Folder(self.layout.root / path)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,15 @@
-"""Parts of one piece of work, computed side by side."""
+"""Pieces of work in threads of this process: every pool of threads is opened here.
+
+`side_by_side`, `in_threads` and `rows_in_threads` are for computing: each piece has one thread, since threads inside
+the pieces would only wait for one another. What is computed by one thread does not depend on how many there are.
+`overlapped` is for what waits, such as for a server, or brings its own limit on threads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -12,13 +17,45 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from store.libraries import BLAS_THREADS, stay_at_one_openmp_thread
+from store.progress import Progress
+
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+def cores() -> int:
+    """Cores that this process may use: where jobs are scheduled, fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def overlapped(
+    work: Callable[[T], R], items: Iterable[T], at_once: int, begin: Callable[[], object] = lambda: None
+) -> Iterator[R]:
+    """``work`` of every item, in the order of the items, so many at once; the first error ends what has not begun.
+
+    begin: called by each thread before its first item.
+    """
+    pool = ThreadPoolExecutor(at_once, initializer=begin)
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str, at_once: int) -> list[R]:
+    """``work`` of every item, in the order of the items, so many at once, with progress on the terminal.
+
+    what: what the work is called there; an item is a configuration.
+    """
+    with Progress(what, len(items), "configurations") as progress:
+        return list(progress.count(_computed(work, items, at_once)))
 
 
 def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
     """``work`` of every part, as many at a time as this thread may use threads of OpenMP.
 
-    That is all cores unless OMP_NUM_THREADS or ``faiss.omp_set_num_threads`` says otherwise. Parts are to share
+    That is all cores unless OMP_NUM_THREADS or `store.libraries.openmp_threads` says otherwise. Parts are to share
     nothing that they write to: then the result does not depend on the number of threads.
     """
     threads = min(faiss.omp_get_max_threads(), len(parts))
@@ -26,13 +63,8 @@ def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:
         for part in parts:
             work(part)
         return
-    # Threads inside the parts would only wait for one another.
-    with (
-        _blas().limit(limits=1, user_api="blas"),
-        ThreadPoolExecutor(threads, initializer=partial(faiss.omp_set_num_threads, 1)) as pool,
-    ):
-        for _ in pool.map(work, parts):
-            pass
+    for _ in _computed(work, parts, threads):
+        pass
 
 
 def rows_in_threads(
@@ -59,8 +91,6 @@ def parts_of(items: int, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+def _computed(work: Callable[[T], R], items: Sequence[T], at_once: int) -> Iterator[R]:
+    with BLAS_THREADS.at(1):
+        yield from overlapped(work, items, at_once, stay_at_one_openmp_thread)

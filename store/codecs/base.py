@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.search.asymmetric import AsymmetricTopK
 from store.search.hamming import HammingTopK
@@ -112,6 +113,14 @@ class _DecodedTopK:
 
     def result(self) -> Neighbours:
         return self._top.result()
+
+
+def check_least(codec: object, **least: int) -> None:
+    """Refuse a codec with a setting below its least value, naming it."""
+    for name, value in least.items():
+        found = getattr(codec, name)
+        if found < value:
+            raise InvalidInput(f"{name} is {found}: give at least {value}")
 
 
 def state_bytes(state: State) -> int:

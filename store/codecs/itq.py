@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Scoring, State, search_hamming
+from store.codecs.base import Scoring, State, check_least, search_hamming
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
@@ -45,10 +45,7 @@ class ITQCodec:
     def __post_init__(self) -> None:
         if self.bits < 8 or self.bits % 8:
             raise InvalidInput(f"bits is {self.bits}: give a positive multiple of 8")
-        for field, least in (("seed", 0), ("iterations", 1)):
-            value = getattr(self, field)
-            if value < least:
-                raise InvalidInput(f"{field} is {value}: give at least {least}")
+        check_least(self, seed=0, iterations=1)
 
     def fit(self, sample: Floats) -> State:
         """`mean` (dimension,) and `axes` (dimension, bits), both float32, the latter multiples of 2^-24.

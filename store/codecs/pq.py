@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Scoring, State, search_decoded
+from store.codecs.base import Scoring, State, check_least, search_decoded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.search.adc import ADC_WIDTH, CENTROIDS, ADCTopK
@@ -62,10 +62,7 @@ class PQCodec:
     }
 
     def __post_init__(self) -> None:
-        for field, least in (("code_bytes", 1), ("seed", 0), ("iterations", 1)):
-            value = getattr(self, field)
-            if value < least:
-                raise InvalidInput(f"{field} is {value}: give at least {least}")
+        check_least(self, code_bytes=1, seed=0, iterations=1)
 
     def fit(self, sample: Floats) -> State:
         """`codebooks` (code_bytes, 256, dimension / code_bytes) float16.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Scoring, State
+from store.codecs.base import Scoring, State, check_least
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
@@ -52,8 +52,7 @@ class RaBitQCodec:
     }
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InvalidInput(f"seed is {self.seed}: give at least 0")
+        check_least(self, seed=0)
 
     def fit(self, sample: Floats) -> State:
         """`mean` (dimension,) and `rotation` (dimension, dimension), both float32, the latter multiples of 2^-24.

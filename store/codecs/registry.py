@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from store.codecs.base import Codec
 from store.errors import InvalidInput
+from store.validation import first_problem
 
 DISCOVERS = "store.codecs"
 """The package whose modules are all imported here. `pipeline.code` reads it: a stage that imports this module runs
@@ -64,7 +65,7 @@ def build(key: str, settings: Mapping[str, object]) -> Codec:
     try:
         checked = create_model(key, __base__=_Settings, **fields).model_validate(dict(settings))
     except ValidationError as error:
-        raise InvalidInput(f"codec {key}: {_first_line(error, list(fields))}") from None
+        raise InvalidInput(f"codec {key}: {first_problem(error, list(fields))}") from None
     try:
         built: Codec = codec(**checked.model_dump())
     except InvalidInput as error:
@@ -74,16 +75,3 @@ def build(key: str, settings: Mapping[str, object]) -> Codec:
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-
-
-def _first_line(error: ValidationError, known: list[str]) -> str:
-    problems = error.errors(include_url=False, include_context=False)
-    # A wrong setting is reported before what is missing because of it.
-    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        has = f"its settings are {', '.join(known)}" if known else "it has no settings"
-        return f"{where} is not one of its settings: {has}"
-    if first["type"] == "missing":
-        return f"{where} is missing: its settings are {', '.join(known)}"
-    return f"{where} is {first['input']!r}: {first['msg']}"

@@ -27,6 +27,7 @@ from store.encoders.sentence import quiet_loading
 from store.encoders.spec import Distilled
 from store.errors import UnavailableResource
 from store.leaf import digest
+from store.libraries import one_thread
 
 
 def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArray[np.float32]], str]:
@@ -42,7 +43,6 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
         )
     import torch
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from threadpoolctl import threadpool_limits
 
     print(f"  {label}: distilling the vocabulary of {spec.teacher.public_name}", file=sys.stderr, flush=True)
     # The library draws its bars into logs, too, and warns of its own arguments that model2vec no longer has.
@@ -55,7 +55,7 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with quiet_loading(), unseen, threadpool_limits(1):
+        with quiet_loading(), unseen, one_thread():
             static = StaticEmbedding.from_distillation(
                 str(teacher),
                 device="cpu",

@@ -21,6 +21,7 @@ from store.encoders.base import (
 from store.encoders.spec import Lsa
 from store.errors import InvalidInput
 from store.leaf import digest
+from store.libraries import one_thread
 
 State = Mapping[str, NDArray[Any]]
 
@@ -40,7 +41,6 @@ def fit(spec: Lsa, label: str, documents: Sequence[str]) -> tuple[dict[str, NDAr
     are fewer than the dimension.
     """
     from sklearn.decomposition import TruncatedSVD
-    from threadpoolctl import threadpool_limits
 
     vectorizer = _vectorizer(spec)
     try:
@@ -60,7 +60,7 @@ def fit(spec: Lsa, label: str, documents: Sequence[str]) -> tuple[dict[str, NDAr
         n_oversamples=_OVERSAMPLES,
         random_state=np.random.RandomState(spec.seed),
     )
-    with threadpool_limits(1):
+    with one_thread():
         components = svd.fit(weights).components_.astype(np.float32)
         projected = weights @ components.T.astype(np.float64)
     lengths = np.linalg.norm(projected, axis=1)

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from store.encoders.spec import SentenceTransformer
 from store.encoders.tokens import Features, Tokens, padded_tokens, plan_batches, without_padding
 from store.errors import InvalidInput, UnavailableResource
 from store.hub import snapshot
+from store.threads import overlapped
 
 if TYPE_CHECKING:
     import sentence_transformers
@@ -245,12 +245,10 @@ def _side_by_side(forward: Callable[[Rows], torch.Tensor], plan: Sequence[Rows])
     import torch
 
     workers = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1))
     try:
-        for encoded in pool.map(forward, plan):
+        for encoded in overlapped(forward, plan, workers, lambda: torch.set_num_threads(1)):
             yield encoded.numpy()
     finally:
-        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(workers)
 
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, InvalidInput
-from store.lake import SCHEMAS
 from store.layout import LAKE
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.source import Folder, Source

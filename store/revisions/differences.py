@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, MissingArtifact
-from store.lake import SCHEMAS
 from store.layout import LAKE, REPORT
 from store.leaf.reading import BLOCK_BYTES, Leaf, open_leaf
 from store.leaf.source import Folder, Source

@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource
+from store.threads import overlapped
 
 _REQUESTS = 8
 """Documents of a leaf that are asked for at once."""
@@ -162,10 +162,8 @@ class ObjectFiles:
     def _documents(self) -> dict[str, bytes]:
         """The JSON documents, asked for together: opening takes all of them, and from a server each takes a while."""
         names = [name for name in self.files if name.rpartition("/")[2] == "zarr.json"]
-        with ThreadPoolExecutor(_REQUESTS) as pool:
-            return dict(
-                zip(names, pool.map(lambda name: self.objects.read(self.files[name]), names), strict=True)
-            )
+        found = overlapped(lambda name: self.objects.read(self.files[name]), names, _REQUESTS)
+        return dict(zip(names, found, strict=True))
 
     def __hash__(self) -> int:
         return hash((self.label, self.objects.where))

@@ -9,7 +9,6 @@ import hashlib
 import logging
 import subprocess
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from store.revisions.objects import Location, first_line
 from store.revisions.places import LOCK
 from store.revisions.revision import Revision, open_revision, remote_locations
 from store.revisions.verification import verify
+from store.threads import overlapped
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -203,11 +203,7 @@ def _missing(location: Location, objects: Mapping[str, int]) -> list[str]:
             return True
         return False
 
-    pool = ThreadPoolExecutor(REQUESTS)
-    try:
-        return [oid for oid, away in zip(objects, pool.map(absent, objects), strict=True) if away]
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return [oid for oid, away in zip(objects, overlapped(absent, objects, REQUESTS), strict=True) if away]
 
 
 def _check_object(path: Path, oid: str) -> None:

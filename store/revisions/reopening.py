@@ -7,7 +7,6 @@ identity will do, so that no worker computes with other values than the stage wo
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from store.layout import CHECKOUT, LAKE
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
 from store.leaf.source import Folder, Source
+from store.revisions.revision import open_revision
 
 _KEPT = 32
 _opened: OrderedDict[tuple[str, str], Leaf] = OrderedDict()
@@ -73,9 +73,4 @@ def _places(path: str) -> Iterator[Path | Callable[[], Source]]:
     start = len(parts) - 1 - parts[::-1].index(LAKE)
     inside = "/".join(parts[start:])
     yield CHECKOUT / inside
-    # Not an import statement: how revisions are read is no part of what a stage computes.
-    yield (
-        lambda: (
-            importlib.import_module("store.revisions.revision").open_revision(str(CHECKOUT)).source(inside)
-        )
-    )
+    yield lambda: open_revision(str(CHECKOUT)).source(inside)

@@ -10,21 +10,22 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipeline.named_studies import named_studies
+from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, DamagedArtifact, MissingArtifact
-from store.lake import SCHEMAS, Workspace
 from store.layout import LAKE, Layout
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.shard import stored_checksums
 from store.leaf.source import Folder, Source
+from store.leaf.workspace import Workspace
 from store.revisions.objects import ObjectFiles, Objects, parse_manifest
 from store.revisions.places import LOCK, locked_stages
 from store.revisions.revision import Output, Revision, open_revision, remote_locations
+from store.threads import overlapped
 
 READERS = 4
 """Objects of a revision that are read at the same time; each is held whole, at most one shard (`store.leaf.schema`)."""
@@ -300,19 +301,6 @@ def _orphans(revision: Revision) -> Iterator[Finding]:
             )
 
 
-T = TypeVar("T")
-U = TypeVar("U")
-
-
-def _side_by_side(work: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
-    """Results in order; the first error ends what has not begun."""
-    pool = ThreadPoolExecutor(READERS)
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _verify_objects(revision: Revision, objects: Objects) -> Verification:
     """Every object of every kept output: there, with its content, and together the leaf they should be."""
     found = _Found()
@@ -348,14 +336,14 @@ def _verify_objects(revision: Revision, objects: Objects) -> Verification:
         expected = _listed(leaf, name)
         return output, name, len(data), expected is not None, _damage(data, expected)
 
-    opened = list(_side_by_side(listed, kept))
+    opened = list(overlapped(listed, kept, READERS))
     tasks = (
         (output, source, leaf, name)
         for output, (source, leaf, _) in zip(kept, opened, strict=True)
         for name in sorted(source.names)
     )
     remedy = "remove the object there if it has one, then run `lake publish` where the artifact was made"
-    for output, name, size, chunk, problem in _side_by_side(checked, tasks):
+    for output, name, size, chunk, problem in overlapped(checked, tasks, READERS):
         if size is not None:
             found.count(size, chunk=chunk)
         if problem:

@@ -6,15 +6,14 @@ The order is total: the smaller distance first, and among equal distances the sm
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
+from store.libraries import HAMMING_BATCH
 from store.search.neighbours import Neighbours, check_any, check_k, checked_exclude, raise_too_few
 from store.search.runs import Runs
 from store.threads import in_threads, parts_of
@@ -22,8 +21,6 @@ from store.threads import in_threads, parts_of
 _QUERIES = 1 << 6  # queries compared at a time
 _BYTES = 1 << 19  # with codes of so many bytes, which stay in the second-level cache
 _CODES = 1 << 13  # or with so many codes, where all distances are kept: these stay there
-_OPTIONS: Any = faiss.cvar
-_USUAL = _OPTIONS.hamming_batch_size
 _ROW_BITS = 40  # of a key; the distance stands above them
 _NO_KEY = np.iinfo(np.int64).max  # larger than every key
 _MOST_BYTES = 8191  # their distances are below 2^16
@@ -65,7 +62,7 @@ class HammingTopK:
 
     def _search(self, codes: NDArray[np.uint8], first_row: int) -> None:
         # Few queries at a time, each part by one thread: heaps stay in the cache, and no core waits for a slower one.
-        with _codes_at_a_time(max(1, _BYTES // codes.shape[1])):
+        with HAMMING_BATCH.at(max(1, _BYTES // codes.shape[1])):
             in_threads(partial(self._search_part, codes, first_row), parts_of(len(self._queries), _QUERIES))
 
     def _search_part(self, codes: NDArray[np.uint8], first_row: int, some: slice) -> None:
@@ -78,17 +75,6 @@ class HammingTopK:
         best = np.concatenate([self._keys[some], keys], axis=1)
         best.sort(axis=1)
         self._keys[some] = best[:, : self._k]
-
-
-@contextmanager
-def _codes_at_a_time(count: int) -> Iterator[None]:
-    """Faiss meets so many codes with each query before it goes on to more; what it finds does not depend on it."""
-    _OPTIONS.hamming_batch_size = count
-    try:
-        yield
-    finally:
-        # Not what it was before: a search in another thread may have set it.
-        _OPTIONS.hamming_batch_size = _USUAL
 
 
 def hamming_ties(

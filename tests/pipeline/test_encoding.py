@@ -21,9 +21,9 @@ from transformers import BertModel
 
 from stages import embed
 from store.artifacts.embeddings import EMBEDDINGS
-from store.encoders.progress import EncodingProgress
 from store.encoders.sentence import SentenceEncoder
 from store.leaf.reading import open_leaf
+from store.progress import Progress
 from tests.paths import ROOT
 from tests.pipeline.test_growth import CELL, Collection
 from tests.stages.projects import run
@@ -199,14 +199,14 @@ def test_slabs_that_were_kept_are_not_sent_to_workers(
 ) -> None:
     stop_after(monkeypatch, collection, 10)
     engine, told = Elsewhere(), [0, 0]
-    plain = EncodingProgress.advance
+    plain = Progress.advance
 
-    def advance(self: EncodingProgress, texts: int, tokens: int) -> None:
+    def advance(self: Progress, texts: int, tokens: int) -> None:
         told[0], told[1] = told[0] + texts, told[1] + tokens
         plain(self, texts, tokens)
 
     monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
-    monkeypatch.setattr(EncodingProgress, "advance", advance)
+    monkeypatch.setattr(Progress, "advance", advance)
     collection.run("embed")
     assert engine.jobs == SLABS - 10
     assert told[0] == (SLABS - 10) * SLAB

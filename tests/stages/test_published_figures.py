@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pipeline import study
-from pipeline.parallel import cores
 from store.corpora.beir import data_root
+from store.threads import cores
 from tests.paths import ROOT
 from tests.stages.checkouts import Checkout, check_out
 

@@ -17,8 +17,8 @@ from dvc.cli import main
 
 from pipeline import params
 from store import open_lake
+from store.artifacts.schemas import SCHEMAS
 from store.errors import MissingArtifact
-from store.lake import SCHEMAS
 from tests.counts import full_counts
 from tests.servers import SECRET, Server, files, s3
 from tests.stages.checkouts import Checkout, started

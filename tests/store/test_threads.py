@@ -1,8 +1,10 @@
-"""Parts side by side: all of the work is done, errors come out, and BLAS keeps its threads afterwards."""
+"""Work in threads: all of it is done, in order, errors come out, and libraries keep their settings afterwards."""
 
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
+from typing import Any
 
 import faiss
 import numpy as np
@@ -12,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info
 
-from store.threads import in_threads, parts_of, rows_in_threads
+from store.libraries import BLAS_THREADS, HAMMING_BATCH, openmp_threads
+from store.threads import in_threads, overlapped, parts_of, rows_in_threads, side_by_side
 
 
 @given(st.integers(0, 10_000), st.integers(1, 600))
@@ -30,11 +33,9 @@ def blas_threads() -> int:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
-    before = faiss.omp_get_max_threads()
     meeting = threading.Barrier(threads, timeout=60)  # passes only if so many parts are under way at once
     done = []
-    try:
-        faiss.omp_set_num_threads(threads)
+    with openmp_threads(threads):
 
         def work(part: int) -> None:
             meeting.wait()
@@ -52,20 +53,70 @@ def test_every_part_is_worked_on_side_by_side(threads: int) -> None:
 
         with pytest.raises(ValueError, match="part 0"):
             in_threads(fail, range(2))
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def test_a_part_has_one_thread_to_itself() -> None:
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(2)
     seen: list[int] = []
-    try:
+    with openmp_threads(2):
         in_threads(lambda part: seen.append(faiss.omp_get_max_threads()), range(4))
         assert faiss.omp_get_max_threads() == 2
-    finally:
-        faiss.omp_set_num_threads(before)
     assert seen == [1, 1, 1, 1]
+
+
+def test_configurations_come_back_in_their_order_each_computed_by_one_thread(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    meeting = threading.Barrier(2, timeout=60)
+
+    def work(item: int) -> tuple[int, int, int]:
+        meeting.wait()
+        return item, faiss.omp_get_max_threads(), blas_threads()
+
+    with openmp_threads(2):
+        found = side_by_side(work, range(4), "fit", 2)
+    assert found == [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1)]
+    assert capsys.readouterr().err == ""  # for what is done within seconds
+
+
+def test_blas_has_its_threads_back_whichever_of_two_that_overlap_ends_last() -> None:
+    usual = blas_threads()
+    first, second = BLAS_THREADS.at(1), BLAS_THREADS.at(1)
+    with ExitStack() as late:
+        with first:
+            late.enter_context(second)
+            assert blas_threads() == 1
+        assert blas_threads() == 1  # the second is still at work
+    assert blas_threads() == usual
+
+
+def test_faiss_has_its_batch_back_whichever_of_two_that_overlap_ends_last() -> None:
+    options: Any = faiss.cvar
+    usual = options.hamming_batch_size
+    with ExitStack() as late:
+        with HAMMING_BATCH.at(usual + 1):
+            late.enter_context(HAMMING_BATCH.at(usual + 2))
+        assert options.hamming_batch_size == usual + 2
+    assert options.hamming_batch_size == usual
+
+
+def test_the_first_error_ends_what_has_not_begun() -> None:
+    begun, free = [], threading.Event()
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            raise ValueError("item 1")
+        if item > 1:
+            free.wait(60)
+        return item
+
+    found = overlapped(work, range(100), 2)
+    assert next(found) == 0
+    release = threading.Timer(0.2, free.set)  # the error is met while items 2 and 3 are under way
+    release.start()
+    with pytest.raises(ValueError, match="item 1"):
+        next(found)
+    assert len(begun) < 100
 
 
 @pytest.mark.parametrize("rows", [0, 1, 9, 10, 57])

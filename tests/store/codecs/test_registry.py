@@ -79,17 +79,44 @@ def test_a_codec_is_built_from_its_settings() -> None:
     assert build("sign-mean", {}) == MeanSignCodec()
 
 
+UNKNOWN = "is not a known key; remove it or correct its spelling"
+
+
 @pytest.mark.parametrize(
     ("key", "settings", "message"),
     [
         ("zip", {}, "codec 'zip' is not known: choose one of bfloat16, float16, "),
-        ("phase1", {"bits": 64}, "codec phase1: seed is missing: its settings are bits, seed"),
-        ("phase1", {"bit": 64}, "codec phase1: bit is not one of its settings: its settings are bits, seed"),
-        ("sign", {"bits": 64}, "codec sign: bits is not one of its settings: it has no settings"),
-        ("phase1", {"bits": "64", "seed": 0}, "codec phase1: bits is '64': Input should be a valid integer"),
-        ("phase1", {"bits": True, "seed": 0}, "codec phase1: bits is True: Input should be a valid integer"),
-        ("phase1", {"bits": 64.5, "seed": 0}, "codec phase1: bits is 64.5: Input should be a valid integer"),
-        ("phase1", {"bits": None, "seed": 0}, "codec phase1: bits is None: Input should be a valid integer"),
+        ("phase1", {"bits": 64}, "codec phase1: seed: is missing; the keys are bits, seed"),
+        (
+            "phase1",
+            {"bit": 64},
+            "codec phase1: bit: is not a known key; remove it or correct its spelling; the keys are bits, seed",
+        ),
+        (
+            "sign",
+            {"bits": 64},
+            "codec sign: bits: is not a known key; remove it or correct its spelling; there are none",
+        ),
+        (
+            "phase1",
+            {"bits": "64", "seed": 0},
+            "codec phase1: bits: Input should be a valid integer; got '64'",
+        ),
+        (
+            "phase1",
+            {"bits": True, "seed": 0},
+            "codec phase1: bits: Input should be a valid integer; got True",
+        ),
+        (
+            "phase1",
+            {"bits": 64.5, "seed": 0},
+            "codec phase1: bits: Input should be a valid integer; got 64.5",
+        ),
+        (
+            "phase1",
+            {"bits": None, "seed": 0},
+            "codec phase1: bits: Input should be a valid integer; got None",
+        ),
         ("phase1", {"bits": 12, "seed": 0}, "codec phase1: bits is 12: give a positive multiple of 8"),
     ],
 )

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from store.artifacts.schemas import SCHEMAS
 from store.errors import InvalidInput
-from store.lake import SCHEMAS, Workspace
 from store.layout import Layout
 from store.leaf.metadata import check_document, check_group, fill_value
 from store.leaf.reading import open_leaf
 from store.leaf.schema import Field
+from store.leaf.workspace import Workspace
 from tests.store.small_studies import commit_study
 
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from store.artifacts.geometry import GEOMETRY
+from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
-from store.lake import SCHEMAS
 from store.leaf.commit import commit_leaf
 from store.leaf.reading import open_leaf
 from store.leaf.schema import SCHEMA_VERSION

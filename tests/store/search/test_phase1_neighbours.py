@@ -5,7 +5,6 @@ from __future__ import annotations
 import tracemalloc
 from typing import Any
 
-import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from store.codecs import phase1
 from store.codecs.phase1 import hamming_top_k
 from store.errors import InvalidInput
+from store.libraries import openmp_threads
 from tests.counts import count
 from tests.oracles.phase1 import sorted_neighbours
 
@@ -55,13 +55,9 @@ def test_neighbours_are_sorted_by_distance_then_row(
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("width", [1, 3, 8, 16, 32, 48, 64])
 def test_neighbours_for_every_thread_count(width: int, threads: int) -> None:
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
+    with openmp_threads(threads):
         stored = random_codes(3000, width, 500, width)
         assert_neighbours(random_codes(11, width, 500, width), stored, 100)
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def test_ties_across_faiss_blocks_of_documents() -> None:
