@@ -2,6 +2,11 @@
 
 The versions are those of the environment this runs in (``make lock``), so upgrading is: install what is
 wanted, run the tests, lock. Every file holds only what the one before it lacks, which it includes.
+
+`uv pip compile --universal` finds the same packages and versions (uv 0.13, group `encode`), and the libraries of one
+torch build beside them, but cannot write these files. It repeats all of a group in the file of the next. It pins those
+libraries, and other builds of the torch release, which need others, could not be installed. And its lines change with
+the platforms it is told about, while the datasets depend on the text of `encode.txt`.
 """
 
 from __future__ import annotations
