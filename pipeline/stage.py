@@ -14,6 +14,7 @@ from store.layout import Layout, leaf_path
 from store.leaf.commit import LeafWriter, commit_leaf
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
+from store.progress import unwatched
 
 MODEL = "model"
 DATASET = "dataset"
@@ -43,10 +44,6 @@ class Study(Section):
         for model in self.models:
             for dataset in self.datasets:
                 yield {MODEL: model, DATASET: dataset}
-
-
-def unwatched(done: int, left: int) -> None:
-    """Where nobody watches."""
 
 
 P = TypeVar("P")

@@ -17,9 +17,10 @@ _FAISS: Any = faiss.cvar
 
 
 class ProcessSetting(Generic[V]):
-    """A setting of the process, which several threads may change at once: the last of them to end puts it back.
+    """A setting of the process, which blocks of several threads may change at once.
 
-    None of them could put back what it found, since another may have changed it before.
+    The last of them to end puts it back. None of them could put back what it found, since another may have changed it
+    before; so each that ends leaves the value of the block that began last of those that go on.
 
     change: makes the setting a value and returns what undoes that.
     """
@@ -27,23 +28,26 @@ class ProcessSetting(Generic[V]):
     def __init__(self, change: Callable[[V], Callable[[], object]]) -> None:
         self._change = change
         self._lock = threading.Lock()
-        self._users = 0
+        self._values: dict[object, V] = {}
         self._undo: Callable[[], object] = lambda: None
 
     @contextmanager
     def at(self, value: V) -> Iterator[None]:
-        """Have the setting at `value`, unless another thread changes it meanwhile."""
+        """Have the setting at `value`, unless another block changes it meanwhile."""
+        block = object()
         with self._lock:
             undo = self._change(value)
-            if not self._users:
+            if not self._values:
                 self._undo = undo
-            self._users += 1
+            self._values[block] = value
         try:
             yield
         finally:
             with self._lock:
-                self._users -= 1
-                if not self._users:
+                del self._values[block]
+                if self._values:
+                    self._change(next(reversed(self._values.values())))
+                else:
                     self._undo()
 
 

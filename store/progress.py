@@ -15,6 +15,10 @@ _SECONDS = 10.0
 """Where there is no terminal, a line at most this often."""
 
 
+def unwatched(first: int, second: int) -> None:
+    """Default no-op progress callback."""
+
+
 class Progress:
     """A bar on a terminal; elsewhere lines on the standard error stream, none for what is done within seconds.
 

@@ -20,10 +20,6 @@ _QUOTED = 40
 """Characters of a text that an error message quotes."""
 
 
-def unwatched(texts: int, tokens: int) -> None:
-    """Where nobody watches."""
-
-
 def versions(*packages: str) -> dict[str, str]:
     """Versions of installed packages by name."""
     return {name: importlib.metadata.version(name) for name in packages}

@@ -20,7 +20,6 @@ from store.encoders.base import (
     check_dimension,
     check_vectors,
     unit_length,
-    unwatched,
     versions,
 )
 from store.encoders.sentence import quiet_loading
@@ -28,6 +27,7 @@ from store.encoders.spec import Distilled
 from store.errors import UnavailableResource
 from store.leaf import digest
 from store.libraries import one_thread
+from store.progress import unwatched
 
 
 def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArray[np.float32]], str]:

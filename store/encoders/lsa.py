@@ -15,13 +15,13 @@ from store.encoders.base import (
     Vectors,
     check_vectors,
     unit_length,
-    unwatched,
     versions,
 )
 from store.encoders.spec import Lsa
 from store.errors import InvalidInput
 from store.leaf import digest
 from store.libraries import one_thread
+from store.progress import unwatched
 
 State = Mapping[str, NDArray[Any]]
 

@@ -17,12 +17,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from store.encoders.base import Advance, Encoder, unwatched
+from store.encoders.base import Advance, Encoder
 from store.encoders.device import CPU, Device
 from store.encoders.distilled import DistilledEncoder, distil
 from store.encoders.lsa import LsaEncoder, fit
 from store.encoders.sentence import SentenceEncoder, digests, model_folder
 from store.encoders.spec import Distilled, EncoderSpec, Lsa
+from store.progress import unwatched
 
 Documents = Sequence[str] | Callable[[], Sequence[str]]
 Fitted = tuple[dict[str, NDArray[Any]], str]

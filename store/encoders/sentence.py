@@ -21,7 +21,6 @@ from store.encoders.base import (
     check_dimension,
     check_vectors,
     unit_length,
-    unwatched,
     versions,
 )
 from store.encoders.device import CPU, Device
@@ -29,6 +28,7 @@ from store.encoders.spec import SentenceTransformer
 from store.encoders.tokens import Features, Tokens, padded_tokens, plan_batches, without_padding
 from store.errors import InvalidInput, UnavailableResource
 from store.hub import snapshot
+from store.progress import unwatched
 from store.threads import overlapped
 
 if TYPE_CHECKING:

@@ -89,6 +89,19 @@ def test_blas_has_its_threads_back_whichever_of_two_that_overlap_ends_last() -> 
     assert blas_threads() == usual
 
 
+def test_a_block_within_another_leaves_the_setting_of_the_outer_one() -> None:
+    options: Any = faiss.cvar
+    usual = options.hamming_batch_size
+    with HAMMING_BATCH.at(usual + 1):
+        with HAMMING_BATCH.at(usual + 2):
+            assert options.hamming_batch_size == usual + 2
+        assert options.hamming_batch_size == usual + 1
+        with pytest.raises(ValueError, match="inside"), HAMMING_BATCH.at(usual + 3):
+            raise ValueError("inside")
+        assert options.hamming_batch_size == usual + 1
+    assert options.hamming_batch_size == usual
+
+
 def test_faiss_has_its_batch_back_whichever_of_two_that_overlap_ends_last() -> None:
     options: Any = faiss.cvar
     usual = options.hamming_batch_size
