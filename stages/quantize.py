@@ -63,7 +63,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
     }
     groups["int8"] = [Int8Codec()]
     every = [codec for codecs in groups.values() for codec in codecs]
-    fits = side_by_side(lambda codec: codec.fit(sample), every, "fit", cores())
+    fits = list(side_by_side(lambda codec: codec.fit(sample), every, "fit", cores()))
     fitted = dict(zip(every, fits, strict=True))
     progress = Progress("encode", sum(map(len, groups.values())) * n, "codes")
     blocks = array_blocks(embeddings, "documents", engine.in_order)

@@ -61,7 +61,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
         for bits in codes.group_attributes("phase1")["bits"]
         for index, seed in enumerate(codes.read("phase1/seed").tolist())
     ]
-    found = side_by_side(search, settings, "Hamming search", engine.at_once)
+    found = list(side_by_side(search, settings, "Hamming search", engine.at_once))
     with run.commit(BINARY_NEIGHBOURS) as leaf:
         for name, column in columns_of([configuration for configuration, _ in found]).items():
             leaf.write(name, column)

@@ -152,7 +152,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
         ]
         return evaluated, anew
 
-    found = side_by_side(search, searches, "further searches", engine.at_once)
+    found = list(side_by_side(search, searches, "further searches", engine.at_once))
     evaluated = [quality for some, _ in found for quality in some]
     anew = [quality for _, some in found for quality in some]
     with run.commit(EXTENDED_QUALITY) as leaf:

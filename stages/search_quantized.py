@@ -45,7 +45,7 @@ def _run(run: Run[Params], engine: Engine) -> None:
         return stored.configuration(), top_k(engine, start, stored.rows, run.params.depth, self_row)
 
     every = [stored for group in codes.groups() for stored in stored_codes(codes, group, CODECS)]
-    found = side_by_side(search, every, "search of decoded codes", engine.at_once)
+    found = list(side_by_side(search, every, "search of decoded codes", engine.at_once))
     with run.commit(QUANTIZED_NEIGHBOURS) as leaf:
         for column, values in columns_of([configuration for configuration, _ in found]).items():
             leaf.write(column, values)

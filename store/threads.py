@@ -8,8 +8,9 @@ the pieces would only wait for one another. What is computed by one thread does 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ from store.progress import Progress
 T = TypeVar("T")
 R = TypeVar("R")
 
+_AHEAD = 2
+
 
 def cores() -> int:
     """Cores that this process may use: where jobs are scheduled, fewer than the machine has."""
@@ -31,25 +34,32 @@ def cores() -> int:
 
 def overlapped(
     work: Callable[[T], R], items: Iterable[T], at_once: int, begin: Callable[[], object] = lambda: None
-) -> Iterator[R]:
+) -> Generator[R]:
     """``work`` of every item, in the order of the items, so many at once; the first error ends what has not begun.
 
-    begin: called by each thread before its first item.
+    begin: called by each thread before its first item. Items are taken, and results wait, twice as far ahead as pieces
+    are worked on at once: memory does not grow with the number of items.
     """
     pool = ThreadPoolExecutor(at_once, initializer=begin)
+    waiting: deque[Future[R]] = deque()
     try:
-        yield from pool.map(work, items)
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == _AHEAD * at_once:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str, at_once: int) -> list[R]:
+def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str, at_once: int) -> Iterator[R]:
     """``work`` of every item, in the order of the items, so many at once, with progress on the terminal.
 
     what: what the work is called there; an item is a configuration.
     """
     with Progress(what, len(items), "configurations") as progress:
-        return list(progress.count(_computed(work, items, at_once)))
+        yield from progress.count(_computed(work, items, at_once))
 
 
 def in_threads(work: Callable[[T], object], parts: Sequence[T]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_configurations_come_back_in_their_order_each_computed_by_one_thread(
         return item, faiss.omp_get_max_threads(), blas_threads()
 
     with openmp_threads(2):
-        found = side_by_side(work, range(4), "fit", 2)
+        found = list(side_by_side(work, range(4), "fit", 2))
     assert found == [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 1)]
     assert capsys.readouterr().err == ""  # for what is done within seconds
 
@@ -110,6 +111,20 @@ def test_faiss_has_its_batch_back_whichever_of_two_that_overlap_ends_last() -> N
             late.enter_context(HAMMING_BATCH.at(usual + 2))
         assert options.hamming_batch_size == usual + 2
     assert options.hamming_batch_size == usual
+
+
+def test_items_are_taken_no_further_ahead_than_the_threads_need() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    found = overlapped(lambda item: item, items(), 3)
+    assert [next(found) for _ in range(10)] == list(range(10))
+    assert len(taken) <= 10 + 2 * 3
+    found.close()
 
 
 def test_the_first_error_ends_what_has_not_begun() -> None:
