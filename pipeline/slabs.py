@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.stored_vectors import stored
 from store.corpora.corpus import DOCUMENTS_FILE, iter_texts, read_texts
 from store.encoders.base import Encoder
 from store.encoders.device import Device
@@ -75,7 +76,7 @@ def encode_slab(slabs: Slabs, slab: Block) -> Encoded:
         )
     encoder, counted = _encoder(slabs)
     before = counted.tokens
-    vectors = encoder.encode_documents(texts).astype(np.float16)
+    vectors = stored(encoder.encode_documents(texts), "document", slabs.model, slab.first)
     return Encoded(vectors, encoder.batch_tokens, counted.tokens - before)
 
 

@@ -76,5 +76,5 @@ def stored_codes(leaf: Leaf, group: str, codecs: Mapping[str, Any]) -> list[Stor
         drawn = {} if seed == NO_SEED else {"seed": seed}
         state = {name: leaf.read(f"{group}/{name}", index) for name in kind.STATE}
         codec = kind(**attributes["settings"], **drawn)
-        found.append(StoredCodes(key, codec, state, leaf, path, index, leaf.array(path).shape[-1]))
+        found.append(StoredCodes(key, codec, state, leaf, path, index, leaf.arrays[path].shape[-1]))
     return found

@@ -17,8 +17,8 @@ from store.artifacts.configuration import NO_SEED
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.codecs.base import Codec, State
+from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.leaf import digest
 from store.leaf.growth import Block, array_blocks, grow
 from store.leaf.reading import Leaf

@@ -14,8 +14,8 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import QUANTIZED_NEIGHBOURS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
+from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec, undertrained
-from store.codecs.scalar import Int8Codec
 from store.search.neighbours import Neighbours
 from store.threads import side_by_side
 

@@ -19,8 +19,11 @@ from analysis.geometry.measures import MEASURES
 from analysis.geometry.neighbours import neighbour_replicates, query_hubness_replicates
 from analysis.geometry.spectrum import Moments, moment_replicates, unit_rows
 from store.errors import InvalidInput
+from store.numerics.products import product
 
 Array = NDArray[np.float64]
+
+_DIGITS = 6  # significant ones of a figure
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ def measure(
     """Every measure of ``MEASURES``, in its order, for one cell.
 
     documents (n, d) and queries (q, d) are float16, float32 or float64, finite, without zero rows; a seeded
-    sample of each is upcast to float64. Equal input and settings give equal results. Undefined values are
-    NaN.
+    sample of each is upcast to float64. Undefined values are NaN. Figures have six significant digits, far below
+    the intervals and far above the 1e-12 by which libraries differ between processors: equal input and settings give
+    equal results on every machine.
 
     Raises: InvalidInput if a sample is larger than its side, or if the vectors do not have the stated form.
     """
@@ -112,8 +116,14 @@ def measure(
             for name, value in replicates.value.items():
                 m = MEASURES[f"{side}_{name}"]
                 bounds = interval(replicates, name, settings.confidence, m.low, m.high)
-                estimates[f"{side}_{name}"] = Estimate(value, *bounds, size)
+                estimates[f"{side}_{name}"] = Estimate(
+                    _rounded(value), _rounded(bounds[0]), _rounded(bounds[1]), size
+                )
     return {name: estimates[name] for name in MEASURES}
+
+
+def _rounded(figure: float) -> float:
+    return float(f"{figure:.{_DIGITS}g}")
 
 
 def _sample(
@@ -146,7 +156,7 @@ def _side(vectors: Array, directions: Array, settings: GeometrySettings) -> Sequ
             mle_neighbours=settings.mle_neighbours,
             twonn_discard=settings.twonn_discard,
         ),
-        projection_replicates(vectors @ directions.T, group, groups, settings.margin_near),
+        projection_replicates(product(vectors, directions.T), group, groups, settings.margin_near),
         coordinate_replicates(vectors, group, groups, settings.margin_near),
     )
 
@@ -154,15 +164,19 @@ def _side(vectors: Array, directions: Array, settings: GeometrySettings) -> Sequ
 def gap_measures(documents: Moments, queries: Moments) -> dict[str, float]:
     """Measures of the gap from the moments of unit documents and unit queries; NaN where a mean is zero."""
     mean_document, mean_query = documents.mean(), queries.mean()
-    mean_cosine = float(mean_document @ mean_query)
+    mean_cosine = float(np.sum(mean_document * mean_query))
     mean_square = float(np.sum(documents.second * queries.second)) / (documents.count * queries.count)
-    lengths = float(np.linalg.norm(mean_document) * np.linalg.norm(mean_query))
+    lengths = _length(mean_document) * _length(mean_query)
     return {
-        "mean_distance": float(np.linalg.norm(mean_query - mean_document)),
+        "mean_distance": _length(mean_query - mean_document),
         "direction_cosine": mean_cosine / lengths if lengths > 0 else float("nan"),
         "mean_cosine": mean_cosine,
         "angular_spread": float(np.sqrt(max(0.0, mean_square - mean_cosine**2))),
     }
+
+
+def _length(vector: Array) -> float:
+    return float(np.sqrt(np.sum(vector**2)))
 
 
 def _gap(documents: Array, queries: Array, settings: GeometrySettings) -> Sequence[Replicates]:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.geometry.intervals import Replicates
+from store.numerics.products import product
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 _BLOCK = 512
-# Below this share of the squared norms, ‖a‖² + ‖b‖² − 2a·b has lost half of its digits.
-_CANCELLED = 1e-8
+# Products are within 2⁻⁴⁴ of the norms: below this share of these, ‖a‖² + ‖b‖² − 2a·b keeps fewer than eight digits.
+_CANCELLED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,15 @@ def nearest_rows(points: Array, rows: Array, depth: int, *, same: bool) -> Neigh
     """The ``depth`` Euclidean nearest of ``rows`` (n, d) for each of ``points`` (p, d), in float64.
 
     With ``same`` the points are the rows, none is its own neighbour and depth < n; otherwise depth ≤ n.
-    Distances that cancellation would spoil are computed again from the differences: copies are at exactly 0.
+    Distances that cancellation would spoil are computed again from the differences: copies are at exactly 0. The
+    order, ties included, is the same on every machine.
     """
-    row_norms = np.einsum("ij,ij->i", rows, rows)
+    row_norms = np.square(rows).sum(axis=1)
     found_rows, found_distances = [], []
     for start in range(0, len(points), _BLOCK):
         block = points[start : start + _BLOCK]
-        norms = np.einsum("ij,ij->i", block, block)[:, None] + row_norms
-        squared = norms - 2 * (block @ rows.T)
+        norms = np.square(block).sum(axis=1)[:, None] + row_norms
+        squared = norms - 2 * product(block, rows.T)
         close_point, close_row = np.nonzero(squared < _CANCELLED * norms)
         for pairs in range(0, len(close_point), _BLOCK):
             a, b = close_point[pairs : pairs + _BLOCK], close_row[pairs : pairs + _BLOCK]
@@ -86,11 +88,11 @@ def two_nn(distances: Array, discard: float) -> float:
     ratios = np.sort(second / first)
     kept = int(len(ratios) * (1 - discard))
     x = np.log(ratios[:kept])
-    scale = float(x @ x)
+    scale = float(np.sum(x**2))
     if kept < 2 or scale == 0:
         return float("nan")
     y = -np.log(1 - np.arange(1, kept + 1) / len(ratios))
-    return float(x @ y) / scale
+    return float(np.sum(x * y)) / scale
 
 
 def mle_dimension(distances: Array, k: int) -> float:

@@ -1,6 +1,7 @@
 """Measures of a point cloud that follow from its first two moments: cosines, spectrum, single dimensions.
 
-All are computed in float64 from sums over rows, so a group of rows is left out by subtracting its sums.
+All are computed in float64 from sums over rows, so a group of rows is left out by subtracting its sums. Products are
+the same on every machine; what only eigenvalues, exponentials and logarithms of a library leave is below 1e-12.
 Formulae and sources: docs/geometry.md.
 """
 
@@ -12,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.geometry.intervals import Replicates
+from store.numerics.products import product
+from store.numerics.spectral import eigen
 
 Array = NDArray[np.float64]
 
@@ -34,11 +37,13 @@ class Moments:
     @classmethod
     def of(cls, rows: Array) -> Moments:
         """Moments of the rows (n, d)."""
-        return cls(len(rows), rows.sum(axis=0), rows.T @ rows)
+        return cls(len(rows), rows.sum(axis=0), product(rows.T, rows))
 
     def without(self, rows: Array) -> Moments:
         """Moments after the given rows, which must be among those summed, have left."""
-        return Moments(self.count - len(rows), self.total - rows.sum(axis=0), self.second - rows.T @ rows)
+        return Moments(
+            self.count - len(rows), self.total - rows.sum(axis=0), self.second - product(rows.T, rows)
+        )
 
     def mean(self) -> Array:
         """Mean row, (d,)."""
@@ -59,7 +64,7 @@ def cosine_measures(moments: Moments) -> dict[str, float]:
     n = moments.count
     pairs = n * (n - 1)
     contributions = (moments.total**2 - np.diagonal(moments.second)) / pairs
-    mean = float(moments.total @ moments.total - n) / pairs
+    mean = float(np.sum(moments.total**2) - n) / pairs
     mean_square = float(np.sum(moments.second**2) - n) / pairs
     return {
         "mean_cosine": mean,
@@ -81,11 +86,11 @@ def isoscore(eigenvalues: Array) -> float:
     possible one; φ = (d − δ²(d − √d))²/d² is the share of dimensions in use and the score (dφ − 1)/(d − 1).
     """
     d = len(eigenvalues)
-    length = float(np.linalg.norm(eigenvalues))
+    length = float(np.sqrt(np.sum(eigenvalues**2)))
     if length == 0:
         return float("nan")
     scaled = np.sqrt(d) * eigenvalues / length
-    defect = np.linalg.norm(scaled - 1) / np.sqrt(2 * (d - np.sqrt(d)))
+    defect = np.sqrt(np.sum((scaled - 1) ** 2)) / np.sqrt(2 * (d - np.sqrt(d)))
     used = (d - defect**2 * (d - np.sqrt(d))) ** 2 / d**2
     return float((d * used - 1) / (d - 1))
 
@@ -135,8 +140,8 @@ def log_partition_by_group(vectors: Array, group: NDArray[np.intp], groups: int)
 
     An eigenvector has no sign, and the minimum and maximum of the definition run over the whole sphere.
     """
-    directions = np.linalg.eigh(vectors.T @ vectors)[1]
-    projections = vectors @ directions
+    directions = eigen(product(vectors.T, vectors))[1]
+    projections = product(vectors, directions)
     both = np.hstack([projections, -projections])
     return np.stack([_log_sum_exp(both[group == g]) for g in range(groups)])
 

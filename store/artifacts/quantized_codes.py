@@ -1,8 +1,8 @@
 """E3: quantised codes of a cell and the fitted state that encodes and decodes them."""
 
 from store.artifacts.codes import code_fields
+from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.leaf.schema import Schema
 
 QUANTIZED_CODES = Schema(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,8 +12,12 @@ from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least, search_hamming
 from store.codecs.linear import product, rounded
+from store.codecs.pca import principal_axes
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.products import on_grid
+from store.numerics.products import product as matrix_product
+from store.numerics.rotations import nearest_rotation, random_rotation
 from store.search.neighbours import TopK
 from store.search.vectors import Floats, check_vectors, row_blocks
 
@@ -50,8 +55,7 @@ class ITQCodec:
     def fit(self, sample: Floats) -> State:
         """`mean` (dimension,) and `axes` (dimension, bits), both float32, the latter multiples of 2^-24.
 
-        Raises InvalidInput for more bits than dimensions and for a sample of no more documents than bits. The
-        same sample gives the same axes on one machine; another machine may round differently.
+        Raises InvalidInput for more bits than dimensions and for a sample of no more documents than bits.
         """
         check_vectors(sample)
         documents, dimension = sample.shape
@@ -62,12 +66,13 @@ class ITQCodec:
                 f"ITQ of {self.bits} bits is fitted on {documents} documents: "
                 "give more documents than bits, or leave this length out"
             )
-        mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
-        centered = np.subtract(sample, mean, dtype=np.float64)
-        _, components = np.linalg.eigh(centered.T @ centered)
-        components = components[:, : -self.bits - 1 : -1]
-        rotation = _rotation(centered @ components, self.seed, self.iterations)
-        return {"mean": mean, "axes": rounded(components @ rotation)}
+        mean, axes = principal_axes(sample)
+        components = axes[:, : self.bits]
+        projected = np.empty((documents, self.bits))
+        for rows in row_blocks(*sample.shape):
+            projected[rows] = matrix_product(np.subtract(sample[rows], mean, dtype=np.float64), components)
+        rotation = _rotation(projected, self.seed, self.iterations)
+        return {"mean": mean, "axes": rounded(matrix_product(components, rotation))}
 
     def project(self, state: State, vectors: Floats) -> NDArray[np.float64]:
         """(rows, bits) float64: the coordinates, about the mean, along the axes."""
@@ -96,19 +101,23 @@ OFFERS = (ITQCodec,)
 def _rotation(projected: NDArray[np.float64], seed: int, iterations: int) -> NDArray[np.float64]:
     """A (bits, bits) rotation R that brings (documents, bits) rows V near the corners of a cube.
 
-    |sign(V R) - V R|^2 is lessened over the signs and over R in turn; for given signs B the best R is X Y' with
-    the singular vectors of V'B = X S Y' (orthogonal Procrustes). Only signs and singular vectors enter, neither of
-    which depends on the scale of V.
+    |sign(V R) - V R|^2 is lessened over the signs B and over R in turn; for given signs the best R is the one nearest
+    to V'B (orthogonal Procrustes; Schönemann 1966). Only signs and directions enter, neither of which depends on the
+    scale of V: rows are scaled to a length below 2 and laid on a grid of 2^-25, on which all products here are exact.
     """
-    rows = projected.astype(np.float32)
-    bits = rows.shape[1]
-    rotation = np.linalg.qr(np.random.RandomState(seed).standard_normal((bits, bits)))[0]
-    last = np.zeros_like(rows)
-    for _ in range(iterations):
-        signs = np.where(rows @ rotation.astype(np.float32) > 0, np.float32(1), np.float32(-1))
-        if np.array_equal(signs, last):  # and so in all iterations to come
+    documents, bits = projected.shape
+    longest = float(np.square(projected).sum(axis=1).max())
+    rows = on_grid(np.ldexp(projected, -((math.frexp(longest)[1] + 1) // 2) + 1))
+    rotation = random_rotation(bits, seed)
+    last = np.zeros(rows.shape, np.bool_)
+    for iteration in range(iterations):
+        signs = np.empty(rows.shape, np.bool_)
+        agreement = np.zeros((bits, bits))
+        for some in row_blocks(documents, bits):
+            signs[some] = rows[some] @ rotation > 0
+            agreement += rows[some].T @ np.where(signs[some], 1.0, -1.0)
+        if iteration and np.array_equal(signs, last):  # and so in all iterations to come
             break
         last = signs
-        left, _, right = np.linalg.svd((rows.T @ signs).astype(np.float64))
-        rotation = left @ right
+        rotation = nearest_rotation(agreement, rotation)
     return rotation

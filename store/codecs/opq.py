@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State
 from store.codecs.linear import product, rounded
-from store.codecs.pq import PQCodec
+from store.codecs.pq import PQCodec, nearest
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.k_means import k_means
+from store.numerics.products import product as matrix_product
+from store.numerics.rotations import nearest_rotation, random_rotation
 from store.search.adc import CENTROIDS
 from store.search.neighbours import TopK
 from store.search.vectors import Floats, check_vectors, row_blocks
+from store.threads import in_threads
 
+_FIRST_ITERATIONS, _LATER_ITERATIONS = 40, 4
 _LARGEST = float(np.finfo(np.float32).max)  # a longer coordinate may come out of a rotation; it is clipped
 
 
@@ -30,8 +34,9 @@ class OPQCodec:
     from and of every k-means. iterations: of the alternation between rotation and codebooks (Faiss's own default
     is 50), and of the k-means that trains the codebooks which are kept.
 
-    The rotation is trained by Faiss on L2. Codebooks and codes are then those of `PQCodec` for the rotated
-    vectors, in float32; decoding rotates back.
+    The rotation is trained on L2 by the paper's non-parametric solution, with the lengths of Faiss's k-means: 40
+    iterations at first, then 4 that go on from the centroids before. Codebooks and codes are then those of `PQCodec`
+    for the rotated vectors, in float32; decoding rotates back.
     """
 
     code_bytes: int
@@ -52,9 +57,7 @@ class OPQCodec:
     def fit(self, sample: Floats) -> State:
         """`rotation` (dimension, dimension) float32, multiples of 2^-24, and `codebooks` as PQ's.
 
-        Raises InvalidInput as PQ does, and for fewer documents than dimensions: they do not determine a rotation, and
-        Faiss (1.15) then writes beyond the memory that it has for them. The same sample gives the same state on one
-        machine; another machine may round differently.
+        Raises InvalidInput as PQ does, and for fewer documents than dimensions: they do not determine a rotation.
         """
         check_vectors(sample)
         documents, dimension = sample.shape
@@ -72,17 +75,7 @@ class OPQCodec:
                 f"OPQ is fitted on {documents} documents, fewer documents than the {dimension} dimensions: "
                 "add documents or leave OPQ out"
             )
-        alternation = faiss.OPQMatrix(dimension, self.code_bytes)
-        alternation.niter = self.iterations
-        alternation.max_train_points = documents  # no second sampling
-        start = np.random.RandomState(self.seed).standard_normal((dimension, dimension))
-        faiss.copy_array_to_vector(np.linalg.qr(start)[0].astype(np.float32).ravel(), alternation.A)
-        trained = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
-        trained.cp.seed = self.seed
-        trained.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
-        alternation.pq = trained
-        alternation.train(np.ascontiguousarray(sample, dtype=np.float32))
-        rotation = rounded(faiss.vector_to_array(alternation.A).reshape(dimension, dimension).T)
+        rotation = rounded(_rotation(sample, self.code_bytes, self.seed, self.iterations))
         return {**self._quantizer().fit(_rotated(sample, rotation)), "rotation": rotation}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
@@ -118,3 +111,40 @@ def _rotated(vectors: Floats, rotation: NDArray[np.float32]) -> NDArray[np.float
     for rows in row_blocks(*vectors.shape):
         rotated[rows] = np.clip(product(vectors[rows], rotation), -_LARGEST, _LARGEST)
     return rotated
+
+
+def _rotation(sample: Floats, code_bytes: int, seed: int, iterations: int) -> NDArray[np.float64]:
+    """A rotation R of the documents X that lessens |X R - Y|^2, over the codebooks behind the quantised Y and over R in
+    turn; for given Y the best R is the one nearest to X'Y (orthogonal Procrustes; Schönemann 1966)."""
+    documents, dimension = sample.shape
+    rotation = random_rotation(dimension, seed)
+    codebooks: NDArray[np.float32] | None = None
+    for _ in range(iterations):
+        rotated = _rotated(sample, rounded(rotation))
+        codebooks, quantised = _quantised(rotated, code_bytes, seed, codebooks)
+        agreement = np.zeros((dimension, dimension))
+        for rows in row_blocks(documents, dimension):
+            agreement += matrix_product(sample[rows].T.astype(np.float64), quantised[rows].astype(np.float64))
+        rotation = nearest_rotation(agreement, rotation)
+    return rotation
+
+
+def _quantised(
+    rotated: NDArray[np.float32], code_bytes: int, seed: int, before: NDArray[np.float32] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Codebooks (code_bytes, 256, width) float32, and the documents with each part in its centroid's place."""
+    parts = rotated.reshape(len(rotated), code_bytes, -1)
+    quantised = np.empty_like(parts)
+    codebooks = np.empty((code_bytes, CENTROIDS, parts.shape[2]), dtype=np.float32)
+
+    def train(part: int) -> None:
+        rows = np.ascontiguousarray(parts[:, part])
+        if before is None:
+            codebooks[part] = k_means(rows, CENTROIDS, _FIRST_ITERATIONS, seed)
+        else:
+            codebooks[part] = k_means(rows, CENTROIDS, _LATER_ITERATIONS, seed, before[part])
+        for some in row_blocks(len(rows), CENTROIDS):
+            quantised[some, part] = codebooks[part, nearest(rows[some], codebooks[part])]
+
+    in_threads(train, range(code_bytes))
+    return codebooks, quantised.reshape(rotated.shape)

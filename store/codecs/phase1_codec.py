@@ -1,4 +1,7 @@
-"""The Phase-1 engine as a codec."""
+"""The Phase-1 engine as a codec: random-hyperplane LSH, also called SimHash (Charikar 2002).
+
+The engine itself, `store.codecs.phase1`, is frozen.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _LEAST_POSITIVE = np.nextafter(0, 1)
 
 @dataclass(frozen=True)
 class Phase1Codec:
-    """Packed signs of Gaussian projections, compared by Hamming distance.
+    """Packed signs of Gaussian projections, compared by Hamming distance (SimHash; Charikar 2002).
 
     bits: length of the code, a multiple of 8; the code of a shorter length is a prefix of a longer one.
     seed: of the projection.

@@ -6,20 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least, search_decoded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.k_means import POINTS_PER_CENTROID, k_means
 from store.search.adc import ADC_WIDTH, CENTROIDS, ADCTopK
 from store.search.neighbours import TopK
 from store.search.summation import float32_error_share, sum_rows
 from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
-
-POINTS_PER_CENTROID = 39
-"""Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
+from store.threads import in_threads
 
 _BEYOND_HALF = 65520  # half-way to what would be float16's next value: from here on it rounds to infinity
 _LARGEST = 1e37  # above it a float32 product may overflow
@@ -37,12 +35,12 @@ class PQCodec:
     code_bytes: number of parts and bytes per vector; must divide the dimension. seed: of the k-means.
     iterations: of the k-means.
 
-    Codebooks are trained by Faiss on L2 and kept in float16, half of what a reader would download in float32;
-    everything else starts from the kept values. Encoding is not Faiss's: for parts of 16 and more dimensions
-    its `compute_codes` takes distances from a matrix product whose rounding depends on how many vectors are
-    encoded together, and so do the codes of vectors about half-way between two centroids. Here a part becomes
-    the centroid of least float64 distance, summed in a fixed order, and of equal ones the first: a function
-    of the codebooks and of the vector alone, on every machine.
+    Codebooks are trained on L2 by `store.numerics.k_means` and kept in float16, half of what a reader would download
+    in float32; everything else starts from the kept values. Neither training nor encoding is Faiss's: for parts of 16
+    and more dimensions it takes distances from a matrix product whose rounding depends on the processor and on how
+    many vectors are encoded together, and so do the codes of vectors about half-way between two centroids. Here
+    a part becomes the centroid of least float64 distance, summed in a fixed order, and of equal ones the first: a
+    function of the codebooks and of the vector alone, on every machine.
     """
 
     code_bytes: int
@@ -68,20 +66,20 @@ class PQCodec:
         """`codebooks` (code_bytes, 256, dimension / code_bytes) float16.
 
         Raises InvalidInput when the dimension is not a multiple of `code_bytes`, for fewer than 256 documents
-        and for centroids too large for float16. The same sample gives the same codebooks on one machine;
-        another machine may round differently.
+        and for centroids too large for float16.
         """
         self.check_sample(sample)
         documents, dimension = sample.shape
-        quantizer = faiss.ProductQuantizer(dimension, self.code_bytes, 8)
-        quantizer.cp.seed = self.seed
-        quantizer.cp.niter = self.iterations
-        quantizer.cp.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
-        quantizer.cp.max_points_per_centroid = documents  # no second sampling
-        quantizer.train(np.ascontiguousarray(sample, dtype=np.float32))
-        centroids = faiss.vector_to_array(quantizer.centroids)
         shape = (self.code_bytes, CENTROIDS, dimension // self.code_bytes)
-        return {"codebooks": half_precision(centroids, "PQ's codebooks").reshape(shape)}
+        parts = np.asarray(sample, dtype=np.float32).reshape(documents, self.code_bytes, -1)
+        codebooks = np.empty(shape, dtype=np.float32)
+
+        def train(part: int) -> None:
+            rows = np.ascontiguousarray(parts[:, part])
+            codebooks[part] = k_means(rows, CENTROIDS, self.iterations, self.seed)
+
+        in_threads(train, range(self.code_bytes))
+        return {"codebooks": half_precision(codebooks, "PQ's codebooks")}
 
     def check_sample(self, sample: Floats) -> None:
         """Refuse a sample that `fit` cannot train on, for the reasons it names."""

@@ -13,6 +13,7 @@ from store.codecs.base import Scoring, State, check_least
 from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.rotations import random_rotation
 from store.search.inner_product import InnerProductTopK
 from store.search.neighbours import Neighbours, TopK
 from store.search.summation import sum_rows
@@ -57,19 +58,15 @@ class RaBitQCodec:
     def fit(self, sample: Floats) -> State:
         """`mean` (dimension,) and `rotation` (dimension, dimension), both float32, the latter multiples of 2^-24.
 
-        The rotation is the orthogonal factor of a Gaussian matrix from `RandomState(seed)`, with the signs that
-        make it uniform (Mezzadri 2007). It is stored because another machine may round it differently. Raises
-        InvalidInput for an empty sample.
+        The rotation is `random_rotation` of the seed. Raises InvalidInput for an empty sample.
         """
         check_vectors(sample)
         if not len(sample):
             raise InvalidInput("RaBitQ is fitted on no documents: give at least one")
         dimension = sample.shape[1]
-        drawn = np.random.RandomState(self.seed).standard_normal((dimension, dimension))
-        orthogonal, triangle = np.linalg.qr(drawn)
         return {
             "mean": sample.mean(axis=0, dtype=np.float64).astype(np.float32),
-            "rotation": rounded(orthogonal * np.sign(np.diagonal(triangle))),
+            "rotation": rounded(random_rotation(dimension, self.seed)),
         }
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,7 @@ from store.codecs.base import Scoring, State, check_least, search_decoded
 from store.codecs.pq import half_precision, nearest
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.k_means import k_means
 from store.search.adc import CENTROIDS
 from store.search.neighbours import TopK
 from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
@@ -28,9 +28,7 @@ class RQCodec:
     Encoding is greedy: at each stage the nearest centroid, as `store.codecs.pq.nearest` finds it, to what the
     earlier stages left, in float32. A beam search would lose a little less, at many times the cost; greedy codes
     have the use that the first m bytes of a code are the code of m stages. Centroids are kept in float16, and a
-    stage's are those of Faiss's k-means of what encoding the sample with the kept ones before it leaves. Faiss's own
-    training leaves what float32 centroids would: of a small sample, numbers too small for float32 to square, which
-    slow its matrix products down and which float16 does not hold.
+    stage's are those of `store.numerics.k_means` for what encoding the sample with the kept ones before it leaves.
     """
 
     code_bytes: int
@@ -50,8 +48,7 @@ class RQCodec:
     def fit(self, sample: Floats) -> State:
         """`codebooks` (code_bytes, 256, dimension) float16.
 
-        Raises InvalidInput for fewer than 256 documents and for centroids too large for float16. The same sample
-        gives the same codebooks on one machine; another machine may round differently.
+        Raises InvalidInput for fewer than 256 documents and for centroids too large for float16.
         """
         check_vectors(sample)
         documents, dimension = sample.shape
@@ -63,23 +60,15 @@ class RQCodec:
         left = np.array(sample, dtype=np.float32, order="C")
         codebooks = np.zeros((self.code_bytes, CENTROIDS, dimension), dtype=np.float16)
         for stage, codebook in enumerate(codebooks):
-            codebook[:] = half_precision(self._k_means(left), "RQ's codebooks")
+            codebook[:] = half_precision(
+                k_means(left, CENTROIDS, self.iterations, self.seed), "RQ's codebooks"
+            )
             if not codebook.any():  # nothing is left that float16 holds, for this stage and all after it
                 break
             if stage + 1 < self.code_bytes:
                 alone = {"codebooks": codebook[np.newaxis]}
                 left -= self.decode(alone, self.encode(alone, left))
         return {"codebooks": codebooks}
-
-    def _k_means(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        documents, dimension = vectors.shape
-        means = faiss.Clustering(dimension, CENTROIDS)
-        means.seed, means.niter = self.seed, self.iterations
-        means.min_points_per_centroid = 1  # `undertrained` reports it, where Faiss would print
-        means.max_points_per_centroid = documents  # no second sampling
-        means.train(vectors, faiss.IndexFlatL2(dimension))
-        centroids: NDArray[np.float32] = faiss.vector_to_array(means.centroids).reshape(CENTROIDS, dimension)
-        return centroids
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""

@@ -1,4 +1,7 @@
-"""One bit a coordinate: on which side of a threshold it lies. No projection, no rotation."""
+"""One bit a coordinate: on which side of a threshold it lies. No projection, no rotation.
+
+It is scalar quantisation to two levels (Gersho & Gray 1992).
+"""
 
 from __future__ import annotations
 

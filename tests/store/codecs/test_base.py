@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from store.codecs.base import search_decoded, search_hamming
 from store.codecs.floats import Float32Codec
-from store.codecs.scalar import Int8Codec
+from store.codecs.int8 import Int8Codec
 from store.codecs.sign import SignCodec
 from store.errors import InvalidInput
 from store.search.hamming import HammingTopK

@@ -80,7 +80,6 @@ def test_training_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_fewer_documents_than_dimensions_are_refused() -> None:
-    """Faiss's training would write beyond its memory."""
     with pytest.raises(
         InvalidInput, match=r"^OPQ is fitted on 300 documents, fewer documents than the 304 dim"
     ):

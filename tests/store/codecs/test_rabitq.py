@@ -95,7 +95,7 @@ class TestRaBitQ(DecodableContract):
     def test_the_rotation_is_one_and_follows_the_seed(self, state: State) -> None:
         rotation = state["rotation"].astype(np.float64)
         assert np.abs(rotation @ rotation.T - np.eye(DIMENSION)).max() < 1e-6
-        # The triangular factor has a positive diagonal: the rotation is that of Gram and Schmidt.
+        # The rotation is the polar factor: what is left of the drawn matrix is positive definite.
         drawn = np.random.RandomState(0).standard_normal((DIMENSION, DIMENSION))
         assert (np.diagonal(rotation.T @ drawn) > 0).all()
         other = RaBitQCodec(seed=1).fit(self.sample())

@@ -199,7 +199,7 @@ DIGESTS = """
 import hashlib, json
 import numpy as np
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
+from store.codecs.int8 import Int8Codec
 from store.search.inner_product import InnerProductTopK
 
 def digest(*arrays):

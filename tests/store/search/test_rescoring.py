@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from store.codecs.scalar import Int8Codec
+from store.codecs.int8 import Int8Codec
 from store.errors import InvalidInput
 from store.search.inner_product import InnerProductTopK
 from store.search.rescoring import Rescorer, rescored

@@ -1,4 +1,4 @@
-"""Scalar quantisation: every coordinate on its own grid.
+"""INT8: uniform scalar quantisation (Gersho & Gray 1992), every coordinate on its own grid of 256 levels.
 
 All of it is element-wise IEEE arithmetic in float64, so codes and decoded vectors are bit-identical on every
 machine; the state is float64 because a range close to the resolution of float32 would otherwise lose its step.
@@ -19,8 +19,6 @@ from store.leaf.schema import Field
 from store.search.neighbours import TopK
 from store.search.vectors import Floats, check_codes, check_vectors, row_blocks
 
-_STEP = Field(("dimension",), "float64", "width of one level of each dimension")
-
 
 @dataclass(frozen=True)
 class Int8Codec:
@@ -36,12 +34,12 @@ class Int8Codec:
     scoring: ClassVar[Scoring] = "inner-product"
     STATE: ClassVar[Mapping[str, Field]] = {
         "minimum": Field(("dimension",), "float64", "lower end of each dimension's range"),
-        "step": _STEP,
+        "step": Field(("dimension",), "float64", "width of one level of each dimension"),
     }
 
     def fit(self, sample: Floats) -> State:
         """`minimum` and `step`, both (dimension,) float64. InvalidInput for an empty or non-finite sample."""
-        minimum, maximum = _range(sample, self.name)
+        minimum, maximum = value_range(sample, self.name)
         return {"minimum": minimum, "step": (maximum - minimum) / 255}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
@@ -50,7 +48,7 @@ class Int8Codec:
         check_vectors(vectors, len(minimum))
         codes = np.empty(vectors.shape, dtype=np.uint8)
         for rows in row_blocks(*vectors.shape):
-            codes[rows] = _levels(vectors[rows], minimum, step, 0, 255)
+            codes[rows] = levels_of(vectors[rows], minimum, step, 0, 255)
         return codes
 
     def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -58,7 +56,7 @@ class Int8Codec:
         minimum, step = state["minimum"], state["step"]
         check_codes(codes, len(minimum), np.uint8)
         vectors = np.empty(codes.shape, dtype=np.float32)
-        for rows in _cached_blocks(vectors):
+        for rows in cached_blocks(vectors):
             numbers = codes[rows] * step
             vectors[rows] = np.add(numbers, minimum, out=numbers)
         return vectors
@@ -70,66 +68,10 @@ class Int8Codec:
         return dimension
 
 
-@dataclass(frozen=True)
-class Int4Codec:
-    """Per-dimension affine codes of the 15 levels -7 … 7, symmetric about the middle of the sample's range.
-
-    level = clip(round((x - middle) / step), -7, 7) with step = (maximum - minimum) / 14, rounded half to even.
-    Values outside the sample's range are clipped. A dimension that was constant in the sample has step 0: it
-    encodes to 0 and decodes to its constant. Levels are nibbles in two's complement, two to a byte, the earlier
-    dimension in the upper half; after an odd dimension the last nibble is 0.
-    """
-
-    name: ClassVar[str] = "int4"
-    variant: ClassVar[str] = ""
-    scoring: ClassVar[Scoring] = "inner-product"
-    STATE: ClassVar[Mapping[str, Field]] = {
-        "middle": Field(("dimension",), "float64", "middle of each dimension's range"),
-        "step": _STEP,
-    }
-
-    def fit(self, sample: Floats) -> State:
-        """`middle` and `step`, both (dimension,) float64. InvalidInput for an empty or non-finite sample."""
-        minimum, maximum = _range(sample, self.name)
-        return {"middle": (minimum + maximum) / 2, "step": (maximum - minimum) / 14}
-
-    def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
-        """(documents, dimension / 2 rounded up) uint8."""
-        middle, step = state["middle"], state["step"]
-        check_vectors(vectors, len(middle))
-        width = self.bytes_per_vector(len(middle))
-        codes = np.empty((len(vectors), width), dtype=np.uint8)
-        for rows in row_blocks(*vectors.shape):
-            nibbles = np.zeros((rows.stop - rows.start, 2 * width), dtype=np.int8)
-            nibbles[:, : len(middle)] = _levels(vectors[rows], middle, step, -7, 7)
-            halves = nibbles.view(np.uint8) & 15
-            codes[rows] = halves[:, ::2] << 4 | halves[:, 1::2]
-        return codes
-
-    def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(documents, dimension) float32: middle + step * level, computed in float64."""
-        middle, step = state["middle"], state["step"]
-        check_codes(codes, self.bytes_per_vector(len(middle)), np.uint8)
-        vectors = np.empty((len(codes), len(middle)), dtype=np.float32)
-        for rows in _cached_blocks(vectors):
-            # Shifting a signed byte to the right carries its sign along.
-            levels = np.stack([codes[rows], codes[rows] << 4], axis=2).view(np.int8) >> 4
-            levels = levels.reshape(len(levels), -1)[:, : len(middle)]
-            numbers = levels * step
-            vectors[rows] = np.add(numbers, middle, out=numbers)
-        return vectors
-
-    def search(self, state: State, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> TopK:
-        return search_decoded(self, state, queries, k, exclude)
-
-    def bytes_per_vector(self, dimension: int) -> int:
-        return -(-dimension // 2)
+OFFERS = (Int8Codec,)
 
 
-OFFERS = (Int8Codec, Int4Codec)
-
-
-def _range(sample: Floats, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def value_range(sample: Floats, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least and greatest value of each dimension."""
     check_vectors(sample)
     if not len(sample):
@@ -137,13 +79,13 @@ def _range(sample: Floats, name: str) -> tuple[NDArray[np.float64], NDArray[np.f
     return sample.min(axis=0).astype(np.float64), sample.max(axis=0).astype(np.float64)
 
 
-def _cached_blocks(vectors: NDArray[Any]) -> list[slice]:
+def cached_blocks(vectors: NDArray[Any]) -> list[slice]:
     """Blocks of rows whose float64 copies stay in the second-level cache."""
     rows, dimension = vectors.shape
     return row_blocks(rows, 16 * dimension)
 
 
-def _levels(
+def levels_of(
     vectors: Floats, zero: NDArray[np.float64], step: NDArray[np.float64], least: int, most: int
 ) -> NDArray[Any]:
     """(rows, dimension) float64 integers: how many steps each coordinate lies from `zero`, clipped."""
