@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, root
 
-FILE = "budget.json"
+FILE = "report/budget.json"
 
 
 def command(
@@ -19,20 +18,17 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Show the hours of every experiment from this machine's ledger, what was planned, and how far the caps are."""
-    import json
-
-    from cli.output import print_json, print_table
+    from cli.output import json_text, print_json, print_table
     from pipeline import params
     from pipeline.budget import summary
     from pipeline.ledger import read_ledger
-    from store.layout import REPORT, Layout
+    from store.layout import Layout
     from store.leaf.commit import write_file
 
-    layout = Layout(Path.cwd())
+    layout = Layout(root())
     found = summary(params.load(layout.root).budget, read_ledger(layout))
     if write:
-        content = json.dumps(found, indent=2) + "\n"
-        write_file(layout, layout.root / REPORT / FILE, content.encode())
+        write_file(layout, layout.root / FILE, (json_text(found) + "\n").encode())
     if as_json:
         print_json(found)
         return
@@ -45,7 +41,7 @@ def command(
     ]
     print_table("\ncaps", caps, ["cap", "GPU-h", "of"])
     if write:
-        print(f"\nwrote {REPORT}/{FILE}")
+        print(f"\nwrote {FILE}")
 
 
 def _row(figures: dict[str, Any]) -> dict[str, str]:

@@ -21,11 +21,12 @@ def command(
 ) -> None:
     """Compare REV with the workspace, or with OTHER: cells added, removed, changed, by how much; headline figures."""
     from cli.output import print_json, print_table
+    from stages.results import METRICS
     from store.revisions.differences import compare
     from store.revisions.revision import open_revision
 
     before, after = open_revision(repo, rev, remote), open_revision(repo, other, remote)
-    found = compare(before, after)
+    found = compare(before, after, METRICS)
     if as_json:
         print_json(found.as_json())
         return

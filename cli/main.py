@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from cli import budget, diff, gc, ls, publish, show, study, verify
-from store.errors import BitlakeError
+from cli import budget, diff, gc, ls, publish, pull, show, study, verify
+from cli.failures import run
 
 app = typer.Typer(
     name="lake",
-    help="The lake of a Bitlake project: studies, catalog, integrity, differences, publishing, costs.",
+    help="The lake of a Bitlake project: studies, catalog, integrity, differences, sharing, costs.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -20,6 +20,7 @@ for _name, _module in (
     ("show", show),
     ("verify", verify),
     ("diff", diff),
+    ("pull", pull),
     ("publish", publish),
     ("gc", gc),
     ("budget", budget),
@@ -29,9 +30,5 @@ app.add_typer(study.app, name="study")
 
 
 def main() -> None:
-    """Run the command; what a person can mend is one line, not a traceback."""
-    try:
-        app()
-    except BitlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    """Run the command; whatever goes wrong is one line and an exit code, not a traceback."""
+    sys.exit(run(app))

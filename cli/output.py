@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,26 @@ if TYPE_CHECKING:
 
 
 def print_json(content: Any) -> None:
-    """Print ``content`` as JSON, keys in the order they came."""
-    print(json.dumps(content, indent=2, ensure_ascii=False))
+    """Print ``content`` as JSON, keys in the order they came; see `json_text`."""
+    print(json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """``content`` as JSON that any parser takes: NaN and infinities, which JSON does not have, are null."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").replace("-", "").lower()
+    return json.dumps(_finite(content), indent=2, ensure_ascii=encoding != "utf8", allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {str(name): _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple | set | frozenset):
+        return [_finite(value) for value in content]
+    if hasattr(content, "tolist"):  # of NumPy
+        return _finite(content.tolist())
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import Json, Remote
+from cli.options import Json, Remote, root
 
 
 def command(
@@ -15,9 +14,12 @@ def command(
         str | None, typer.Option("--tag", help="Name the published revision by a Git tag.")
     ] = None,
     remote: Remote = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Replace objects that the remote holds with other content.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Push the workspace's artifacts to a remote, confirm that every object is there, and only then tag.
+    """Push the workspace's artifacts to a remote, confirm the content of every object there, and only then tag.
 
     Refused while stages are stale, changes are not committed, or the lake does not verify. A remote inside the
     repository holds this release and no other; Git keeps the earlier ones.
@@ -25,7 +27,7 @@ def command(
     from cli.output import print_json, size_text
     from store.revisions.publication import publish
 
-    done = publish(Path.cwd(), remote=remote, tag=tag)
+    done = publish(root(), remote=remote, tag=tag, repair=repair)
     if as_json:
         print_json(done.as_json())
     else:

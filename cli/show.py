@@ -34,7 +34,6 @@ def command(
     arrays: list[dict[str, Any]] = []
     for path, files in leaf.arrays.items():
         field = leaf.schema.field_of(path)
-        array = leaf.array(path)
         arrays.append(
             {
                 "array": path,
@@ -43,8 +42,8 @@ def command(
                 ),
                 "dtype": field.dtype,
                 "units": field.units,
-                "chunks": "×".join(map(str, array.chunks)),
-                "shards": "×".join(map(str, array.shards)) if array.shards else "",
+                "chunks": "×".join(map(str, files.chunk)),
+                "shards": "×".join(map(str, files.shards)) if files.shards else "",
                 "description": field.description,
             }
         )

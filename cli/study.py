@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, root
 
 if TYPE_CHECKING:
     from pipeline.status import Progress, Step
@@ -21,7 +20,7 @@ def use(name: Annotated[str, typer.Argument(help="A file of studies/ without its
     """Write params.yaml and dvc.yaml for the study NAME. What other studies have computed stays and is used again."""
     from pipeline import study
 
-    params = study.use(Path.cwd(), name)
+    params = study.use(root(), name)
     print(f"study {params.study.name}: {len(list(params.study.cells()))} cells; run `dvc repro`")
 
 
@@ -36,7 +35,7 @@ def status(
     from cli.output import print_json, print_table
     from pipeline import study
 
-    found = study.status(Path.cwd(), name)
+    found = study.status(root(), name)
     if as_json:
         print_json(found.as_json())
         return

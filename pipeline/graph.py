@@ -16,12 +16,13 @@ from typing import Any
 import yaml
 
 from pipeline.code import CODE, PACKAGES
-from pipeline.params import PARAMS, SWEPT, Params, read_yaml, stages
+from pipeline.params import PARAMS, SWEPT, Params, stages
 from pipeline.stage import CELL, DATASET, MODEL, Stage
 from store.errors import InvalidInput
 from store.layout import CORPORA, LAKE, Layout, leaf_path
 from store.leaf.commit import write_file
 from store.leaf.schema import Schema
+from store.yaml_files import read_yaml
 
 DVC = "dvc.yaml"
 LOCK = "requirements/encode.txt"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from store.artifacts.schemas import SCHEMAS
 from store.errors import InvalidInput
 from store.layout import CORPORA
+from store.yaml_files import parse_yaml
 
 STUDIES = "studies"
 
@@ -38,20 +39,30 @@ def named_studies(root: Path) -> list[NamedStudy]:
     found = []
     for path in sorted((root / STUDIES).glob("*.yaml")):
         try:
-            study = read_yaml(path.read_bytes())["study"]
+            study = parse_yaml(path.read_bytes(), f"{STUDIES}/{path.name}")["study"]
             found.append(NamedStudy(path.stem, frozenset(study["models"]), frozenset(study["datasets"])))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise InvalidInput(
                 f"{STUDIES}/{path.name}: describes no study ({error}); it needs study.models and study.datasets"
             ) from None
     return found
 
 
-def read_yaml(content: bytes) -> Any:
-    """Parsed YAML. Raises `ValueError` where it is none."""
-    import yaml
+Claim = tuple[str, str]
 
-    try:
-        return yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
+
+def claims(root: Path) -> Callable[[Iterable[str]], Claim]:
+    """For outputs that no stage of ``dvc.yaml`` makes: which named studies have them, and what brings them back.
+
+    The remedy is empty where no study has any of them.
+    """
+    studies = named_studies(root)
+
+    def of(outputs: Iterable[str]) -> Claim:
+        paths = list(outputs)
+        users = [study.name for study in studies if any(map(study.has, paths))]
+        if not users:
+            return "it belongs to no named study", ""
+        return f"it belongs to study {', '.join(users)}", f"`lake study use {users[0]}` brings it back"
+
+    return of

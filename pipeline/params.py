@@ -9,7 +9,6 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pipeline.budget import Budget
@@ -20,6 +19,7 @@ from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
 from store.layout import check_label
 from store.validation import first_problem
+from store.yaml_files import read_yaml
 
 PARAMS = "params.yaml"
 SWEEPS = "sweeps"
@@ -88,28 +88,6 @@ class Params(BaseModel):
         sweep = self.study.sweeps.get(keys.get(MODEL, ""), {}).get(keys.get(DATASET, ""))
         stated = name in SWEPT and sweep and getattr(self.section(SWEEPS)[sweep], name) is not None
         return f"{SWEEPS}.{sweep}.{name}" if stated else name
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping from ``path``, or one line that says why not."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), path.name)
-    except FileNotFoundError:
-        raise InvalidInput(f"{path.name}: is not there; run from the root of the project") from None
-
-
-def parse_yaml(text: str, name: str) -> dict[str, Any]:
-    """A YAML mapping from ``text``, or one line that says where in the file ``name`` it is none."""
-    try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "is not YAML"
-        raise InvalidInput(f"{name}{where}: {problem}") from None
-    if not isinstance(content, dict):
-        raise InvalidInput(f"{name}: expected a mapping of sections")
-    return content
 
 
 def parse(content: Mapping[str, Any]) -> Params:

@@ -16,7 +16,8 @@ from pipeline import code
 from pipeline.budget import OTHER
 from pipeline.graph import expand
 from pipeline.params import PARAMS, Params, stages
-from store.revisions.places import LOCK, PLACES, Locked, everywhere, in_workspace, locked_stages
+from store.revisions.lock import LOCK, locked_stages
+from store.revisions.places import PLACES, Locked, everywhere, in_workspace
 
 DONE, STALE, MISSING = "done", "stale", "missing"
 

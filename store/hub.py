@@ -12,11 +12,12 @@ import logging
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from store.errors import InvalidInput, UnavailableResource
+from store.patience import while_growing
 
 # A listing may name a path outside the snapshot's folder, and the client would write there.
 _OUTSIDE = ["/*", "../*", "*/../*"]
@@ -51,6 +52,7 @@ def snapshot(
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.file_download import repo_folder_name
 
     what = f"{field}: {name} at revision {revision}"
     offline = "HF_HUB_OFFLINE is set; unset it to download it"
@@ -59,13 +61,19 @@ def snapshot(
     )
     try:
         with _quiet():
-            found = snapshot_download(
-                name,
-                repo_type=kind,
-                revision=revision,
-                allow_patterns=list(allowed),
-                ignore_patterns=[*ignored, *_OUTSIDE],
+            found = while_growing(
+                f"the hub, {name}",
+                lambda: snapshot_download(
+                    name,
+                    repo_type=kind,
+                    revision=revision,
+                    allow_patterns=list(allowed),
+                    ignore_patterns=[*ignored, *_OUTSIDE],
+                ),
+                lambda: _size(Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)),
             )
+    except TimeoutError as error:
+        raise UnavailableResource(f"{what}: {error}, and {unreachable}") from None
     except HFValidationError:
         raise InvalidInput(
             f"{field}.name: {name!r} is not a name on the hub (owner/{kind})"
@@ -107,6 +115,15 @@ def snapshot(
     folder = Path(found)
     _check_listing(folder, name, kind, what)
     return folder
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files below a folder that another thread writes to."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.lstat().st_size
+    return size
 
 
 def _check_listing(folder: Path, name: str, kind: str, what: str) -> None:

@@ -14,7 +14,7 @@ from store.errors import BitlakeError, InvalidInput
 from store.layout import LAKE
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.source import Folder, Source
-from store.revisions.places import LOCK
+from store.revisions.lock import LOCK
 from store.revisions.revision import Output, Revision
 
 if TYPE_CHECKING:

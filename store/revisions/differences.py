@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from store.artifacts.schemas import SCHEMAS
-from store.errors import BitlakeError, MissingArtifact
-from store.layout import LAKE, REPORT
+from store.errors import BitlakeError, DamagedArtifact, MissingArtifact
+from store.layout import LAKE
 from store.leaf.reading import BLOCK_BYTES, Leaf, open_leaf
 from store.leaf.source import Folder, Source
 from store.revisions.revision import Revision
-
-METRICS = f"{REPORT}/metrics.json"
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,11 @@ class Difference:
         return asdict(self)
 
 
-def compare(before: Revision, after: Revision) -> Difference:
-    """What changed from one revision to another; arrays are read in blocks, from wherever they are."""
+def compare(before: Revision, after: Revision, headline: str | None = None) -> Difference:
+    """What changed from one revision to another; arrays are read in blocks, from wherever they are.
+
+    ``headline`` is a file of figures that Git tracks, JSON, relative to the project; without it none are compared.
+    """
     old, new = before.outputs, after.outputs
     changed = []
     for path in sorted(old.keys() & new.keys()):
@@ -83,7 +84,7 @@ def compare(before: Revision, after: Revision) -> Difference:
         added=tuple(_short(path) for path in sorted(new.keys() - old.keys())),
         removed=tuple(_short(path) for path in sorted(old.keys() - new.keys())),
         changed=tuple(changed),
-        headline=dict(_headline(_figures(before), _figures(after))),
+        headline=dict(_headline(_figures(before, headline), _figures(after, headline))),
     )
 
 
@@ -115,17 +116,17 @@ def _arrays(before: Leaf, after: Leaf) -> Iterator[ArrayDifference]:
 def _values(before: Leaf, after: Leaf, path: str) -> tuple[int, float | None]:
     """How many values differ, and the largest difference of numbers."""
     declared = before.schema.field_of(path)
-    arrays = (before.array(path), after.array(path))
-    shape = arrays[0].shape
+    files = before.arrays[path]
+    shape = files.shape
     axis = declared.dims.index(declared.rows) if declared.rows is not None else 0
     others = math.prod(size for at, size in enumerate(shape) if at != axis)
     item = 64 if declared.dtype == "string" else np.dtype(declared.dtype).itemsize
-    unit = arrays[0].chunks[axis]
+    unit = files.chunk[axis]
     step = max(1, BLOCK_BYTES // (max(1, others) * item * unit)) * unit
     changed, largest = 0, 0.0
     for first in range(0, shape[axis], step):
         index = (*([slice(None)] * axis), slice(first, first + step))
-        one, other = (np.asarray(array[index]) for array in arrays)
+        one, other = (leaf.read(path, index) for leaf in (before, after))
         if declared.dtype == "string":
             changed += int(np.count_nonzero(one != other))
             continue
@@ -137,10 +138,18 @@ def _values(before: Leaf, after: Leaf, path: str) -> tuple[int, float | None]:
     return changed, None if declared.dtype == "string" else largest
 
 
-def _figures(revision: Revision) -> dict[str, float]:
+def _figures(revision: Revision, path: str | None) -> dict[str, float]:
+    if path is None:
+        return {}
     try:
-        content = json.loads(revision.tracked(METRICS))
+        content = json.loads(revision.tracked(path))
     except MissingArtifact:
+        return {}
+    except ValueError:
+        raise DamagedArtifact(
+            f"{path} of {revision.label}: is not JSON; run `git checkout {path}`, or choose another revision"
+        ) from None
+    if not isinstance(content, dict):
         return {}
     return dict(_flat("", content))
 
@@ -149,7 +158,7 @@ def _flat(prefix: str, content: Mapping[str, Any]) -> Iterator[tuple[str, float]
     for name, value in content.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}{name}.", value)
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float) and math.isfinite(value):
             yield f"{prefix}{name}", value
 
 

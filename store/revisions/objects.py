@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
 
 from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource
+from store.patience import answer_seconds, within
 from store.threads import overlapped
 
 _REQUESTS = 8
@@ -20,6 +23,20 @@ _REQUESTS = 8
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*(/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)*")
 """File names that Bitlake writes: no absolute path, no ``..``, nothing that could leave the leaf."""
+
+
+LARGEST_BYTES = 160 * 1024 * 1024
+"""Upper bound of an object: what a shard has at most (`store.leaf.schema`), and room for its index."""
+
+CACHE = "the cache"
+"""Name of the first location of a revision."""
+
+_T = TypeVar("_T")
+
+
+def md5_of(data: bytes) -> str:
+    """The MD5 by which DVC names an object."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -37,8 +54,44 @@ class Location:
         """Path of an object, in DVC's layout."""
         return f"{self.folder}/files/md5/{oid[:2]}/{oid[2:]}"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine, where nothing is waited for."""
+        return str(getattr(self.filesystem, "protocol", "local")) == "local"
+
+    def _within(self, seconds: float, call: Callable[[], _T]) -> _T:
+        return call() if self.is_local else within(seconds, self.name, call)
+
+    def holding(self, oids: Iterable[str]) -> set[str]:
+        """Those of the objects that are there. Raises `UnavailableResource` where the location cannot be asked."""
+        ordered = sorted(oids)
+        if not ordered:
+            return set()
+        paths = [self.path(oid) for oid in ordered]
+        try:
+            answers = self._within(
+                answer_seconds(requests=len(paths)), lambda: list(self.filesystem.exists(paths))
+            )
+            if not any(answers):
+                # Over HTTP a server that does not answer has nothing.
+                with contextlib.suppress(FileNotFoundError):
+                    self.read(ordered[0])
+        except Exception as error:
+            raise self._unavailable("cannot be asked", error) from None
+        return {oid for oid, holds in zip(ordered, answers, strict=True) if holds}
+
+    def _unavailable(self, what: str, error: Exception) -> UnavailableResource:
+        # Not chained: what lies below may quote a signed URL.
+        return UnavailableResource(
+            f"{self.name}: {what} ({first_line(error)}); see that it can be reached, then try again"
+        )
+
     def read(self, oid: str, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes of an object, as a slice would take them. Raises whatever the file system does."""
+        size = LARGEST_BYTES if end is None else abs(end - (start or 0))
+        return self._within(answer_seconds(size), lambda: self._read(oid, start, end))
+
+    def _read(self, oid: str, start: int | None, end: int | None) -> bytes:
         path, first, filesystem = self.path(oid), start or 0, self.filesystem.fs
         if getattr(filesystem, "async_impl", False):
             # A server. For all of an object some file systems first ask how long it is; "from 0" they just pass on.
@@ -51,6 +104,79 @@ class Location:
                 first = max(0, file.tell() + first)
             file.seek(first)
             return bytes(file.read() if end is None else file.read(end - first))
+
+    def fetch(self, oid: str, largest: int) -> bytes:
+        """A whole object, proved by its name, of at most ``largest`` bytes: more are not read, whatever is sent.
+
+        Raises `MissingArtifact` where it is not there, `DamagedArtifact` for other content or more of it, and
+        `UnavailableResource` where the location cannot be reached.
+        """
+        try:
+            data = self._within(answer_seconds(largest), lambda: self._read_at_most(oid, largest + 1))
+        except FileNotFoundError:
+            raise MissingArtifact(
+                f"{self.name}: does not have object {oid}; push it from where it was made, or run `dvc repro`"
+            ) from None
+        except Exception as error:
+            if not _beyond_the_end(error):
+                raise self._unavailable(f"cannot read object {oid}", error) from None
+            data = b""
+        if len(data) > largest:
+            raise DamagedArtifact(
+                f"{self.name}: object {oid} has more than the {largest:,} bytes that the lock file allows it; "
+                "use another remote, or push it again with `lake publish --repair`"
+            )
+        if (digest := md5_of(data)) != oid.removesuffix(".dir"):
+            raise DamagedArtifact(
+                f"{self.name}: object {oid} has other content (MD5 {digest}); use another remote, or push it again "
+                "with `lake publish --repair`"
+            )
+        return data
+
+    def _read_at_most(self, oid: str, size: int) -> bytes:
+        if not str(getattr(self.filesystem, "protocol", "")).startswith("http"):
+            return self._read(oid, 0, size)
+        # As a stream: a server may send all of a file, or a compressed one, where a range was asked for.
+        parts, left = [], size
+        with self.filesystem.fs.open(self.path(oid), "rb", block_size=0) as file:
+            while left > 0 and (part := file.read(min(left, 1 << 20))):
+                parts.append(part)
+                left -= len(part)
+        return b"".join(parts)
+
+    def size(self, oid: str) -> int | None:
+        """Bytes of an object; None where it is not there, or the location does not say."""
+        try:
+            info = self._within(answer_seconds(), lambda: dict(self.filesystem.fs.info(self.path(oid))))
+            return None if info.get("size") is None else int(info["size"])
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unavailable(f"cannot be asked for object {oid}", error) from None
+
+    def digest(self, oid: str) -> str | None:
+        """The MD5 of what is kept as an object: as the server computed it, or of its bytes; None where it is not there.
+
+        Raises `UnavailableResource` where the location cannot be reached.
+        """
+        try:
+            info = self._within(answer_seconds(), lambda: dict(self.filesystem.fs.info(self.path(oid))))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unavailable(f"cannot be asked for object {oid}", error) from None
+        # An ETag of S3 is the MD5 of what was sent in one piece without encryption by a key; any other proves nothing.
+        tag = str(info.get("ETag", "")).strip('"')
+        if not self.is_local and tag == oid.removesuffix(".dir"):
+            return tag
+        if (size := info.get("size")) is not None and size > LARGEST_BYTES:
+            return f"of {size} bytes"
+        try:
+            return md5_of(self.read(oid))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            raise self._unavailable(f"cannot read object {oid}", error) from None
 
 
 @dataclass(frozen=True)
@@ -100,11 +226,13 @@ class Objects:
 
     def _check(self, data: bytes, location: Location, oid: str, start: int | None, end: int | None) -> None:
         if start is None and end is None:
-            digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
+            digest = md5_of(data)
             if digest != oid.removesuffix(".dir"):
+                cached = location.name == CACHE
+                again = "it is read from a remote or recomputed" if cached else "push it again"
                 raise DamagedArtifact(
                     f"{self.where}: object {oid} has other content in {location.name} (MD5 {digest}); "
-                    "remove it there and push it again"
+                    f"remove it there ({location.path(oid)}) and {again}"
                 )
             return
         first = start or 0
@@ -180,6 +308,13 @@ def parse_manifest(content: bytes, label: str) -> dict[str, str]:
         raise DamagedArtifact(
             f"{label}: its manifest is not one of DVC's ({error!r}); push it again"
         ) from error
+    if len(files) != len(entries):
+        raise DamagedArtifact(f"{label}: its manifest names a file twice; do not use it")
+    folders = {str(parent) for name in files for parent in PurePosixPath(str(name)).parents}
+    if both := sorted(folders.intersection(files)):
+        raise DamagedArtifact(
+            f"{label}: its manifest names {both[0]!r} as a file and as a folder; do not use it"
+        )
     for name, md5 in files.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or not _MD5.fullmatch(str(md5)):
             raise DamagedArtifact(

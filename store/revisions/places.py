@@ -6,20 +6,16 @@ lists the checksums of all others; `lake verify` proves the rest.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pipeline.named_studies import read_yaml
-from store.errors import BitlakeError, InvalidInput, MissingArtifact
-from store.revisions.objects import first_line, parse_manifest
+from store.errors import BitlakeError
+from store.revisions.cache import left_behind
+from store.revisions.objects import parse_manifest
 from store.revisions.revision import Revision, open_revision, remote_locations
-
-LOCK = "dvc.lock"
 
 PLACES = LOCAL, CACHE, REMOTE = "local", "cache", "remote"
 
@@ -44,24 +40,12 @@ class Locked:
 class Found:
     """Places of each output by its path; ``other`` are outputs of which the workspace has something else.
 
-    ``notes`` say, a line each, which places could not be asked.
+    ``notes`` say, a line each, which places could not be asked, and what an interrupted pull left.
     """
 
     places: Mapping[str, tuple[str, ...]]
     other: frozenset[str]
     notes: tuple[str, ...]
-
-
-def locked_stages(root: Path) -> Mapping[str, Any]:
-    """What the workspace's lock file says of each stage that was ever run; nothing where there is none."""
-    lock = root / LOCK
-    if not lock.is_file():
-        return {}
-    try:
-        content = read_yaml(lock.read_bytes()) or {}
-    except ValueError as error:
-        raise InvalidInput(f"{LOCK}: is no YAML ({error}); mend it, or git checkout {LOCK}") from None
-    return content.get("stages", {}) if isinstance(content, dict) else {}
 
 
 def in_workspace(root: Path, outputs: Iterable[Locked]) -> Found:
@@ -102,6 +86,11 @@ def _found(
             other.add(output.path)
         asked = ((LOCAL, here), (CACHE, output.path in cached), (REMOTE, output.kept and output.oid in there))
         places[output.path] = tuple(place for place, holds in asked if holds)
+    left = [path for output in outputs for path in left_behind(root / output.path) if output.files]
+    names = [path.relative_to(root) for path in left]
+    notes += tuple(
+        f"{name}: is left by an interrupted `dvc pull`; run `rm {name}`, then pull again" for name in names
+    )
     return Found(places, frozenset(other), notes)
 
 
@@ -140,17 +129,5 @@ def _in_remote(revision: Revision, oids: set[str]) -> set[str]:
     """Objects that the default remote has. DVC sends the list of a folder's files after the files."""
     found: set[str] = set()
     for location in remote_locations(revision.repo, None):
-        ordered = sorted(oids)
-        try:
-            answers: Any = location.filesystem.exists([location.path(oid) for oid in ordered])
-            if ordered and not any(answers):
-                # Over HTTP a server that does not answer has nothing.
-                with contextlib.suppress(FileNotFoundError):
-                    location.read(ordered[0])
-        except Exception as error:
-            # Not chained: what lies below may quote a signed URL.
-            raise MissingArtifact(
-                f"{location.name}: cannot be asked ({first_line(error)}); see that it can be reached"
-            ) from None
-        found |= {oid for oid, holds in zip(ordered, answers, strict=True) if holds}
+        found |= location.holding(oids)
     return found

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, UnavailableResource
+from store.revisions.lock import LOCK
 from store.revisions.objects import Location, first_line
-from store.revisions.places import LOCK
+from store.revisions.project import git, git_succeeds, project_root
 from store.revisions.revision import Revision, open_revision, remote_locations
 from store.revisions.verification import verify
 from store.threads import overlapped
@@ -60,14 +60,19 @@ class Published:
         return asdict(self)
 
 
-def publish(root: Path, *, remote: str | None = None, tag: str | None = None) -> Published:
-    """Push what the workspace of the project at ``root`` consists of, confirm that it is there, then tag.
+def publish(
+    root: Path, *, remote: str | None = None, tag: str | None = None, repair: bool = False
+) -> Published:
+    """Push what the workspace of the project at ``root`` consists of, confirm its content in the remote, then tag.
+
+    With ``repair`` an object that the remote holds with other content is replaced.
 
     Raises `InvalidInput` where the workspace is not ready (stale stages, uncommitted changes, a tag that exists, a
-    remote inside the repository that would grow too large), `DamagedArtifact` where it does not verify, and
-    `UnavailableResource` where the remote does not take everything: nothing is tagged then, and publishing again
-    completes it.
+    remote inside the repository that would grow too large), `DamagedArtifact` where it does not verify or the
+    remote holds other content, and `UnavailableResource` where the remote does not take everything: nothing is tagged
+    then, and publishing again completes it.
     """
+    root = project_root(root)
     _check_committed(root)
     if tag is not None:
         _check_tag(root, tag)
@@ -78,21 +83,21 @@ def publish(root: Path, *, remote: str | None = None, tag: str | None = None) ->
         _check_sound(root)
         with _explained("the cache: not all of the workspace is in it"):
             objects = _objects(repo)
-        inside = _folder_in_git(root, repo, remote, location)
+        inside = _folder_ingit(root, repo, remote, location)
         size = sum(objects.values())
         if inside is not None and size > RELEASE_BYTES:
             raise InvalidInput(
                 f"{location.name}: the release has {size:,} bytes, and a remote inside the repository may have "
                 f"{RELEASE_BYTES:,}; publish to another remote with --remote"
             )
-        sent = _push(repo, remote, location, objects)
+        sent = _push(repo, remote, location, objects, repair=repair)
         removed = _prune(repo, remote, location, objects) if inside is not None else 0
         name = remote or str(repo.config["core"]["remote"])
-    changed = inside is not None and bool(_git(root, "status", "--porcelain", "--", str(inside)))
+    changed = inside is not None and bool(git(root, "status", "--porcelain", "--", str(inside)))
     commit = f"{inside.name}/" if inside is not None and changed else None
     if tag is not None and commit is None:
         message = f"{len(revision.outputs)} artifacts, {len(objects)} objects in {location.name}"
-        _git(root, "tag", "--annotate", "--message", message, tag)
+        git(root, "tag", "--annotate", "--message", message, tag)
     return Published(name, len(objects), size, sent, removed, commit, None if commit else tag)
 
 
@@ -104,16 +109,8 @@ def _remote(revision: Revision, remote: str | None) -> Location:
     )
 
 
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = done.stderr.strip().partition("\n")[0] or f"exit code {done.returncode}"
-        raise InvalidInput(f"git {arguments[0]}: {reason}; mend that, then publish again")
-    return done.stdout.rstrip("\n")
-
-
 def _check_committed(root: Path) -> None:
-    changed = [line[3:] for line in _git(root, "status", "--porcelain", "--", *TRACKED).splitlines()]
+    changed = [line[3:] for line in git(root, "status", "--porcelain", "--", *TRACKED).splitlines()]
     if changed:
         raise InvalidInput(
             f"{', '.join(changed)}: not committed, so that a revision would not be what is pushed; "
@@ -122,14 +119,10 @@ def _check_committed(root: Path) -> None:
 
 
 def _check_tag(root: Path, tag: str) -> None:
-    if _succeeds(root, "rev-parse", "--quiet", "--verify", f"refs/tags/{tag}"):
+    if git_succeeds(root, "rev-parse", "--quiet", "--verify", f"refs/tags/{tag}"):
         raise InvalidInput(f"tag: {tag!r} exists already; choose another")
-    if tag.startswith("-") or not _succeeds(root, "check-ref-format", f"refs/tags/{tag}"):
+    if tag.startswith("-") or not git_succeeds(root, "check-ref-format", f"refs/tags/{tag}"):
         raise InvalidInput(f"tag: {tag!r} is no name that Git takes; choose another")
-
-
-def _succeeds(root: Path, *arguments: str) -> bool:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False).returncode == 0
 
 
 def _check_fresh(repo: Repo) -> None:
@@ -159,8 +152,10 @@ def _objects(repo: Repo) -> dict[str, int]:
     return {oid: Path(cache.oid_to_path(oid)).stat().st_size for oid in sorted(used)}
 
 
-def _push(repo: Repo, remote: str | None, location: Location, objects: Mapping[str, int]) -> int:
-    """Send what the remote does not have, and see that it has everything; returns how many objects were sent.
+def _push(
+    repo: Repo, remote: str | None, location: Location, objects: Mapping[str, int], *, repair: bool
+) -> int:
+    """Send what the remote does not have, and see that it has the content of everything; returns how many were sent.
 
     `dvc push` would take a folder for sent when its manifest is there, whatever became of its files.
     """
@@ -169,7 +164,7 @@ def _push(repo: Repo, remote: str | None, location: Location, objects: Mapping[s
 
     failed = f"{location.name}: not all of it was published"
     with _explained(failed):
-        missing = _missing(location, objects)
+        missing = _missing(location, objects, objects, repair=repair)
     for oid in missing:
         _check_object(Path(repo.cache.local.oid_to_path(oid)), oid)
     with _explained(failed), _heard() as errors:
@@ -178,7 +173,7 @@ def _push(repo: Repo, remote: str | None, location: Location, objects: Mapping[s
             with TqdmCallback(desc=f"Pushing to {location.name}", unit="file") as bar:
                 odb = repo.cloud.get_remote_odb(remote)
                 repo.cloud.transfer(repo.cache.local, odb, infos, callback=bar)
-        left = _missing(location, objects)
+        left = _missing(location, missing, objects, repair=False)
     if left:
         reason = f" ({first_line(errors[0])})" if errors else ""
         raise UnavailableResource(
@@ -188,22 +183,33 @@ def _push(repo: Repo, remote: str | None, location: Location, objects: Mapping[s
     return len(missing)
 
 
-def _missing(location: Location, objects: Mapping[str, int]) -> list[str]:
-    """Objects that the remote itself says it does not have; one of another size is removed first."""
+def _missing(location: Location, oids: Iterable[str], sizes: Mapping[str, int], *, repair: bool) -> list[str]:
+    """Objects that the remote itself says it does not have.
+
+    Each is known by its content. One of another size, which a push that was cut off leaves, is removed first; one of
+    other content too with ``repair``, else it is named in a `DamagedArtifact`: whoever pulled it has it.
+    """
     filesystem = location.filesystem.fs
     filesystem.invalidate_cache()
 
-    def absent(oid: str) -> bool:
-        try:
-            size = filesystem.info(location.path(oid))["size"]
-        except FileNotFoundError:
-            return True
-        if size is not None and size != objects[oid]:
+    def found(oid: str) -> tuple[str, str | None]:
+        digest = location.digest(oid)
+        if digest is None or digest == oid.removesuffix(".dir"):
+            return oid, digest
+        if repair or location.size(oid) != sizes[oid]:
             filesystem.rm_file(location.path(oid))
-            return True
-        return False
+            return oid, None
+        return oid, digest
 
-    return [oid for oid, away in zip(objects, overlapped(absent, objects, REQUESTS), strict=True) if away]
+    digests = dict(overlapped(found, oids, REQUESTS))
+    damaged = [oid for oid, digest in digests.items() if digest not in (None, oid.removesuffix(".dir"))]
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        raise DamagedArtifact(
+            f"{location.name}: object {damaged[0]}{more} has other content there (MD5 {digests[damaged[0]]}, "
+            f"{location.path(damaged[0])}); `lake publish --repair` sends it again from the cache"
+        )
+    return [oid for oid, digest in digests.items() if digest is None]
 
 
 def _check_object(path: Path, oid: str) -> None:
@@ -212,16 +218,16 @@ def _check_object(path: Path, oid: str) -> None:
         digest = hashlib.file_digest(file, "md5").hexdigest()
     if digest != oid.removesuffix(".dir"):
         raise DamagedArtifact(
-            f"the cache: object {oid} has other content (MD5 {digest}); remove {path}, then run `dvc commit --force`"
+            f"the cache: object {oid} has other content (MD5 {digest}, {path}); `lake verify --repair` replaces it"
         )
 
 
-def _folder_in_git(root: Path, repo: Repo, remote: str | None, location: Location) -> Path | None:
+def _folder_ingit(root: Path, repo: Repo, remote: str | None, location: Location) -> Path | None:
     """The remote's folder if Git keeps what is in it."""
     if repo.cloud.get_remote_odb(remote).fs.protocol != "local":
         return None
-    top, folder = Path(_git(root, "rev-parse", "--show-toplevel")).resolve(), Path(location.folder).resolve()
-    if not folder.is_relative_to(top) or _succeeds(root, "check-ignore", "--quiet", f"{folder}/files"):
+    top, folder = Path(git(root, "rev-parse", "--show-toplevel")).resolve(), Path(location.folder).resolve()
+    if not folder.is_relative_to(top) or git_succeeds(root, "check-ignore", "--quiet", f"{folder}/files"):
         return None
     return folder
 
@@ -250,6 +256,8 @@ def _explained(what: str) -> Iterator[None]:
     """One line for whatever a file system, a server or DVC raises."""
     try:
         yield
+    except UnavailableResource as error:
+        raise UnavailableResource(f"{what}: {error}; publish again then") from None
     except BitlakeError:
         raise
     except Exception as error:

@@ -8,7 +8,11 @@ objects that cannot be had as fill values and downloads a whole shard for one ro
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
+import os
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +24,10 @@ from typing import TYPE_CHECKING, Any
 from store.errors import InvalidInput, MissingArtifact, UnavailableResource
 from store.layout import LAKE
 from store.leaf.schema import Schema
+from store.patience import CLONE_SECONDS, CONNECT_SECONDS, READ_SECONDS, answer_seconds, within
+from store.revisions.lock import locked_stages
 from store.revisions.objects import (
+    CACHE,
     Location,
     ObjectFiles,
     Objects,
@@ -28,6 +35,7 @@ from store.revisions.objects import (
     parse_manifest,
     without_secrets,
 )
+from store.revisions.project import GRAPH, located
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -35,21 +43,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Output:
-    """A tracked output of a revision; ``kept`` is whether DVC caches and pushes it."""
+    """A tracked output of a revision.
+
+    Attributes:
+        size: of its ``files``, in bytes, as the lock file declares both; ``files`` is None where it does not.
+        kept: whether DVC caches it, and ``pushed``, whether it is in remotes then.
+    """
 
     path: str
     oid: str
     size: int
     kept: bool
+    files: int | None = None
+    pushed: bool = True
 
 
 class Revision:
     """The leaves of one revision of a project, read from DVC's cache or from a remote."""
 
-    def __init__(self, repo: Repo, rev: str | None, remote: str | None, url: str) -> None:
+    def __init__(self, repo: Repo, rev: str | None, remote: str | None, url: str, name: str) -> None:
         self.repo, self.rev, self._remote = repo, rev, remote
         self.url = url
-        self.label = without_secrets(f"{url}@{rev}" if rev else url)
+        self.label = without_secrets(f"{name}@{rev}" if rev else name)
 
     @cached_property
     def outputs(self) -> dict[str, Output]:
@@ -59,7 +74,14 @@ class Revision:
             path = out.def_path.lstrip("/")
             if path.startswith(f"{LAKE}/") and out.hash_info and out.hash_info.value:
                 kept = bool(out.use_cache)
-                found[path] = Output(path, out.hash_info.value, int(out.meta.size or 0), kept)
+                found[path] = Output(
+                    path,
+                    out.hash_info.value,
+                    int(out.meta.size or 0),
+                    kept,
+                    out.meta.nfiles,
+                    bool(out.can_push),
+                )
         return found
 
     @cached_property
@@ -69,7 +91,7 @@ class Revision:
 
     def _locations(self) -> Iterator[Location]:
         cache = self.repo.cache.local
-        yield Location("the cache", cache.fs, _folder(cache))
+        yield Location(CACHE, cache.fs, _folder(cache))
         yield from remote_locations(self.repo, self._remote)
 
     def leaves(self, schema: Schema) -> list[str]:
@@ -112,6 +134,17 @@ class Revision:
         return parse_manifest(self.objects.read(oid), f"{path} of {self.label}")
 
 
+def _limits(scheme: str) -> dict[str, int]:
+    """What DVC calls the limits of a kind of remote; what a project sets itself counts more."""
+    if scheme in ("s3", "http", "https"):
+        return {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    if scheme in ("webdav", "webdavs"):
+        return {"timeout": READ_SECONDS}
+    if scheme == "azure":
+        return {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+    return {"timeout": CONNECT_SECONDS} if scheme == "ssh" else {}
+
+
 def remote_locations(repo: Repo, remote: str | None) -> Iterator[Location]:
     """The remote's objects; for a remote that is a folder of the repository also as the revision itself has it.
 
@@ -125,6 +158,9 @@ def remote_locations(repo: Repo, remote: str | None) -> Iterator[Location]:
     name = remote or repo.config["core"].get("remote")
     if name is None:
         return
+    settings = repo.config["remote"].get(name, {})
+    for setting, seconds in _limits(str(settings.get("url", "")).partition("://")[0]).items():
+        settings.setdefault(setting, seconds)
     try:
         odb = repo.cloud.get_remote_odb(name)
     except (NoRemoteError, RemoteNotFoundError):
@@ -183,10 +219,7 @@ def _explained(url: str, rev: str | None) -> Iterator[None]:
     except RevError:
         raise InvalidInput(f"rev: {rev!r} is no commit, tag or branch of {name}") from None
     except CloneError as error:
-        reason = first_line(error.__cause__ or error)
-        raise UnavailableResource(
-            f"{name}: cannot be cloned ({reason}); see that it can be reached"
-        ) from None
+        raise _not_cloned(url, error.__cause__ or error) from None
     except (SCMError, DvcException) as error:
         raise InvalidInput(f"{name}: {first_line(error)}") from None
 
@@ -198,7 +231,11 @@ def open_revision(url: str, rev: str | None = None, remote: str | None = None) -
     `UnavailableResource` where a repository or a remote cannot be reached.
     """
     with _explained(url, rev):
-        revision = Revision(_open(url, rev), rev, remote, url)
+        at = located(url)
+        if rev is None and (Path(at) / GRAPH).is_file():
+            # Before DVC, which takes the beginning of a lock file for all of it.
+            locked_stages(Path(at))
+        revision = Revision(_open(at, rev), rev, remote, at, url)
         _ = revision.outputs
         if remote is not None:
             _ = revision.objects
@@ -238,6 +275,44 @@ def _open(url: str, rev: str | None) -> Repo:
     return repo
 
 
+def _not_cloned(url: str, error: BaseException) -> UnavailableResource:
+    return UnavailableResource(
+        f"{without_secrets(url)}: cannot be cloned ({first_line(error)}); see that it can be reached"
+    )
+
+
+def _check_answers(url: str) -> None:
+    """Ask a Git server one small thing, since what clones has no limit of its own and may ask for a password."""
+    asked = {
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": f"ssh -oBatchMode=yes -oConnectTimeout={CONNECT_SECONDS}",
+    }
+    command = ["git", "ls-remote", "--quiet", "--", url, "HEAD"]
+    process = subprocess.Popen(
+        command,
+        env={**asked, **os.environ, "GIT_TERMINAL_PROMPT": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        _, said = within(answer_seconds(), without_secrets(url), process.communicate)
+    except BaseException as error:
+        # With the helper that talks to the server, which would go on waiting.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if isinstance(error, TimeoutError):
+            raise _not_cloned(url, error) from None
+        raise
+    if process.returncode:
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        reason = next(
+            (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else ""
+        )
+        raise _not_cloned(url, OSError(reason.partition(": ")[2] or f"git ends with {process.returncode}"))
+
+
 def _clone(url: str, rev: str | None) -> Repo:
     """A project in a temporary clone, which is removed when the process ends."""
     from dvc.config_schema import RelPath
@@ -247,7 +322,14 @@ def _clone(url: str, rev: str | None) -> Repo:
     atexit.unregister(clean_repos)
     atexit.register(clean_repos)
     # As a URL: DVC would open a bare repository in place, with nowhere to keep anything.
-    repo = Repo.open(Path(url).resolve().as_uri() if Path(url).is_dir() else url, rev=rev)
+    local = Path(url).is_dir()
+    if not local:
+        _check_answers(url)
+    at = Path(url).resolve().as_uri() if local else url
+    try:
+        repo = within(CLONE_SECONDS, without_secrets(url), lambda: Repo.open(at, rev=rev))
+    except TimeoutError as error:
+        raise _not_cloned(url, error) from None
     for remote in repo.config["remote"].values():
         # DVC takes a path relative to the project for one from the root of this machine.
         if isinstance(remote["url"], RelPath):

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.named_studies import named_studies
 from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, DamagedArtifact, MissingArtifact
 from store.layout import LAKE, Layout
@@ -22,8 +21,10 @@ from store.leaf.reading import Leaf, open_leaf
 from store.leaf.shard import stored_checksums
 from store.leaf.source import Folder, Source
 from store.leaf.workspace import Workspace
+from store.revisions.cache import Cache, left_behind
+from store.revisions.lock import LOCK, locked_stages
 from store.revisions.objects import ObjectFiles, Objects, parse_manifest
-from store.revisions.places import LOCK, locked_stages
+from store.revisions.provenance import disagreeing, forced, mismatches, steps
 from store.revisions.revision import Output, Revision, open_revision, remote_locations
 from store.threads import overlapped
 
@@ -95,23 +96,34 @@ class _Found:
         return Verification(tuple(self.faults), tuple(self.warnings), tuple(self.notes), counts)
 
 
-def verify(repo: str, rev: str | None = None, remote: str | None = None) -> Verification:
+Claims = Callable[[Iterable[str]], tuple[str, str]]
+"""For outputs that no stage of ``dvc.yaml`` makes: whose they are, and what brings them back; each may be empty."""
+
+
+def verify(
+    repo: str,
+    rev: str | None = None,
+    remote: str | None = None,
+    *,
+    claims: Claims = lambda _: ("", ""),
+) -> Verification:
     """Verify the workspace of the project at ``repo``; with ``rev`` or ``remote`` a revision's objects.
 
     A revision without ``remote`` is read from DVC's cache, else from the default remote; with it from that remote
-    only. Raises what `open_revision` raises, and `UnavailableResource` where a remote stops answering.
+    only. ``claims`` is asked about what no stage makes. Raises what `open_revision` raises, and `UnavailableResource`
+    where a remote stops answering.
     """
     revision = open_revision(repo, rev, remote)
     with revision.repo:
-        if rev is None and remote is None and Path(repo).is_dir():
-            return _verify_workspace(revision)
+        if rev is None and remote is None and Path(revision.url).is_dir():
+            return _verify_workspace(revision, claims)
         if remote is None:
             return _verify_objects(revision, revision.objects)
         there = tuple(remote_locations(revision.repo, remote))
         return _verify_objects(revision, replace(revision.objects, locations=there))
 
 
-def _verify_workspace(revision: Revision) -> Verification:
+def _verify_workspace(revision: Revision, claims: Claims) -> Verification:
     """Memory is bounded by one chunk file."""
     found = _Found()
     _check_outputs(found, revision, "run `dvc repro`")
@@ -121,20 +133,46 @@ def _verify_workspace(revision: Revision) -> Verification:
         lambda name: (revision.root / name).read_bytes(),
         lambda name: f"run `git checkout -- {name}`",
     )
+    leaves: dict[str, Leaf] = {}
     for path, output in sorted(revision.outputs.items()):
+        damaged = _damaged_objects(revision, output)
+        for name, oid in damaged.items():
+            place = Cache.of(revision.repo).path(oid)
+            found.fault(path, name, f"its object {oid} in the cache is damaged ({place})", _REPAIR)
+        again = _REPAIR if damaged else _again(output)
         if Folder(revision.root / path).names:
-            _check_folder(found, revision, output)
+            leaf = _check_folder(found, revision, output, again)
+            if leaf is not None:
+                leaves[path] = leaf
         elif output.kept:
-            found.fault(path, "", "is not here", _again(output))
+            found.fault(path, "", "is not here", again)
         else:
             found.notes.append(Finding(path, "", "is not here and is not pulled", "`dvc repro` computes it"))
-    found.warnings += _orphans(revision)
+    for path, problem, remedy in mismatches(revision, leaves):
+        found.fault(path, "", problem, remedy)
+    found.warnings += _orphans(revision, claims)
     return found.finish()
+
+
+_REPAIR = "run `lake verify --repair`"
 
 
 def _again(output: Output) -> str:
     how = f"dvc pull {output.path}" if output.kept else "dvc repro"
     return f"remove {output.path}, then run `{how}`"
+
+
+def _damaged_objects(revision: Revision, output: Output) -> dict[str, str]:
+    """Objects of an output that the cache holds with other content, by the file's name; its list of files by ""."""
+    if not output.kept:
+        return {}
+    cache = Cache.of(revision.repo)
+    if cache.is_damaged(output.oid):
+        return {"": output.oid}
+    if not cache.path(output.oid).is_file():
+        return {}
+    files = _manifest(revision, output) or {}
+    return {name: oid for name, oid in sorted(files.items()) if cache.is_damaged(oid)}
 
 
 def _check_outputs(found: _Found, revision: Revision, remedy: str) -> None:
@@ -163,12 +201,18 @@ def _check_parents(
                 found.fault(parent, "zarr.json", "is not the document of a group", remedy(name))
 
 
-def _check_folder(found: _Found, revision: Revision, output: Output) -> None:
-    """A leaf of the workspace against the lock file, its schema and the checksums that it lists."""
+def _check_folder(found: _Found, revision: Revision, output: Output, again: str) -> Leaf | None:
+    """A leaf of the workspace against the lock file, its schema and the checksums that it lists.
+
+    Returns it where nothing is wrong with it.
+    """
     source = Folder(revision.root / output.path)
     leaf, refusal = _opened(source, output.path)
     digests, problems = {}, {}
+    left = {path.relative_to(source.path).as_posix() for path in left_behind(source.path)}
     for name in sorted(source.names):
+        if name in left:
+            continue
         try:
             data = source.read(name)
         except (OSError, BitlakeError) as error:
@@ -195,19 +239,29 @@ def _check_folder(found: _Found, revision: Revision, output: Output) -> None:
                 f"its files are not those of {LOCK} (MD5 {digest}, expected {output.oid}), "
                 "and the list of them is in neither the cache nor the remote"
             )
+    for name in sorted(left):
+        path = f"{output.path}/{name}"
+        found.fault(
+            output.path, name, "is left by an interrupted `dvc pull`", f"run `rm {path}`, then pull again"
+        )
     for name, problem in sorted(problems.items()):
-        found.fault(output.path, name, problem, _again(output))
+        found.fault(output.path, name, problem, again)
     if refusal is not None and not problems:
-        found.fault(output.path, "", refusal, _again(output))
+        # Where the lock file has it like that, pulling would bring back the same.
+        if digest == output.oid:
+            again = forced(steps(revision)[output.path])
+        found.fault(output.path, "", refusal, again)
+    return None if problems else leaf
 
 
 def _opened(source: Source, path: str) -> tuple[Leaf | None, str | None]:
     """The leaf, or why it is none."""
-    schema = SCHEMAS.get(path.split("/")[1])
+    _, artifact, *labels = path.split("/")
+    schema = SCHEMAS.get(artifact)
     if schema is None:
         return None, f"is of no artifact that this version of Bitlake knows ({', '.join(sorted(SCHEMAS))})"
     try:
-        return open_leaf(source, schema), None
+        return open_leaf(source, schema, dict(zip(schema.keys, labels, strict=False))), None
     except (MissingArtifact, DamagedArtifact) as error:
         return None, _problem(error, source.label)
 
@@ -266,39 +320,21 @@ def _compare(digests: Mapping[str, str], manifest: Mapping[str, str]) -> Iterato
             yield name, f"has other content than in {LOCK} (MD5 {digests[name]}, expected {manifest[name]})"
 
 
-def _orphans(revision: Revision) -> Iterator[Finding]:
+def _orphans(revision: Revision, claims: Claims) -> Iterator[Finding]:
     """Leaves and lock entries that no stage of ``dvc.yaml`` has, which DVC keeps when a study changes."""
-    studies = named_studies(revision.root)
-
-    def whose(paths: Iterable[str]) -> str:
-        outputs = list(paths)
-        return ", ".join(study.name for study in studies if any(map(study.has, outputs)))
-
     named = {out.def_path.lstrip("/") for out in revision.repo.index.outs}
     workspace = Workspace(Layout(revision.root))
     for path in (path for schema in SCHEMAS.values() for path in workspace.leaves(schema)):
         if path not in named:
-            users = whose([path])
-            yield Finding(
-                path,
-                "",
-                "no stage of dvc.yaml makes it; "
-                + (f"it belongs to study {users}" if users else "it belongs to no named study"),
-                f"`lake study use {users.split(', ')[0]}` brings it back"
-                if users
-                else f"remove it: rm -r {path}",
-            )
+            whose, remedy = claims([path])
+            problem = "; ".join(filter(None, ["no stage of dvc.yaml makes it", whose]))
+            yield Finding(path, "", problem, remedy or f"remove it: rm -r {path}")
     stages = {stage.name for stage in revision.repo.index.stages if hasattr(stage, "name")}
     for name, entry in locked_stages(revision.root).items():
         if name not in stages:
-            users = whose(out["path"] for out in entry.get("outs", ()))
-            yield Finding(
-                LOCK,
-                "",
-                f"has stage {name}, which dvc.yaml does not have; "
-                + (f"it belongs to study {users}" if users else "it belongs to no named study"),
-                "leave it" if users else "remove its lines",
-            )
+            whose, remedy = claims(out["path"] for out in entry.get("outs", ()))
+            problem = "; ".join(filter(None, [f"has stage {name}, which dvc.yaml does not have", whose]))
+            yield Finding(LOCK, "", problem, "leave it" if remedy else "remove its lines")
 
 
 def _verify_objects(revision: Revision, objects: Objects) -> Verification:
@@ -342,15 +378,22 @@ def _verify_objects(revision: Revision, objects: Objects) -> Verification:
         for output, (source, leaf, _) in zip(kept, opened, strict=True)
         for name in sorted(source.names)
     )
-    remedy = "remove the object there if it has one, then run `lake publish` where the artifact was made"
+    again = "remove the object there if it has one, then run `lake publish` where the artifact was made"
     for output, name, size, chunk, problem in overlapped(checked, tasks, READERS):
         if size is not None:
             found.count(size, chunk=chunk)
         if problem:
-            found.fault(output.path, name, problem, remedy)
+            found.fault(output.path, name, problem, again)
     faulty = {fault.artifact for fault in found.faults}
     for output, (_, _, refusal) in zip(kept, opened, strict=True):
         found.checked["artifacts"] += 1
         if refusal is not None and output.path not in faulty:
-            found.fault(output.path, "", refusal, remedy)
+            found.fault(output.path, "", refusal, again)
+    sound = {
+        output.path: leaf
+        for output, (_, leaf, _) in zip(kept, opened, strict=True)
+        if leaf is not None and output.path not in faulty
+    }
+    for path, problem, again in disagreeing(revision, sound):
+        found.fault(path, "", problem, again)
     return found.finish()

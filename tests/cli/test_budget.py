@@ -17,7 +17,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_project(tmp_path)
     assert run(tmp_path, "corpus", "--dataset", "first") == 0
     assert run(tmp_path, "embed", "--model", "lsa-32", "--dataset", "first") == 0
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "deeper").mkdir()
+    monkeypatch.chdir(tmp_path / "deeper")
     return tmp_path
 
 

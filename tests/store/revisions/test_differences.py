@@ -51,7 +51,9 @@ def test_a_revision_equals_itself(project: LakeProject) -> None:
 
 
 def test_changed_values_are_counted_and_measured(project: LakeProject) -> None:
-    found = compare(open_revision(str(project.root), "v1"), open_revision(str(project.root), "v2"))
+    revisions = open_revision(str(project.root), "v1"), open_revision(str(project.root), "v2")
+    assert compare(*revisions).headline == {}
+    found = compare(*revisions, "report/metrics.json")
     assert (found.added, found.removed) == ((), ())
     (leaf,) = found.changed
     assert leaf.path == "embeddings/m/d"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store.errors import InvalidInput
+from store.errors import InvalidInput, MissingArtifact
 from store.revisions.garbage import Garbage, collect_garbage
 from store.revisions.publication import publish
 from store.revisions.verification import verify
@@ -69,7 +69,7 @@ def test_a_dry_run_counts_and_removes_nothing(project: LakeProject) -> None:
     found = collect_garbage(project.root)
     assert found == Garbage(len(garbage), sum(before[oid] for oid in garbage), removed=False)
     assert cached(project) == before
-    assert found.as_json() == {"objects": found.objects, "size": found.size, "removed": False}
+    assert found.as_json() == {"objects": found.objects, "size": found.size, "removed": False, "notes": []}
 
 
 def test_tags_branches_and_the_workspace_lose_nothing(project: LakeProject) -> None:
@@ -123,6 +123,102 @@ def test_a_revision_whose_list_of_files_is_lost_stops_the_collection(project: La
     manifest = open_revision(str(project.root), "v1").outputs[LEAF].oid
     (project.root / ".dvc/cache/files/md5" / manifest[:2] / manifest[2:]).unlink()
     before = cached(project)
-    with pytest.raises(InvalidInput, match=rf"{LEAF} of [0-9a-f]{{7}}: its list of files is not to be had"):
+    with pytest.raises(
+        InvalidInput, match=rf"{LEAF} of [0-9a-f]{{7}}: its list of files is in neither the cache"
+    ):
         collect_garbage(project.root, remove=True)
     assert cached(project) == before
+
+
+def test_from_a_folder_inside_the_project_the_same_is_found(project: LakeProject) -> None:
+    before = cached(project)
+    assert collect_garbage(project.root / "lake.zarr/embeddings") == collect_garbage(project.root)
+    with pytest.raises(MissingArtifact, match="is not a DVC project, nor is any folder above it"):
+        collect_garbage(project.root.parent, remove=True)
+    assert cached(project) == before
+
+
+def share(project: LakeProject) -> LakeProject:
+    """Another clone, with a version of its own, that keeps its objects in the same cache outside of both."""
+    shared = project.root.parent / "shared"
+    shutil.move(project.root / ".dvc/cache", shared)
+    other = LakeProject(Path(shutil.copytree(project.root, project.root.parent / "other")))
+    for each in (project, other):
+        with open(each.root / ".dvc/config", "a") as file:
+            file.write("[cache]\n    dir = ../../shared\n")
+        each.git("commit", "--quiet", "--all", "--message", "shared cache")
+    version(other, 7)
+    return other
+
+
+def test_a_cache_outside_the_project_is_not_judged_alone(project: LakeProject) -> None:
+    other = share(project)
+    with pytest.raises(InvalidInput, match=r"the cache: .*shared.* lies outside .* --project ROOT, or say"):
+        collect_garbage(project.root, remove=True)
+    assert collect_garbage(project.root, remove=True, projects=[other.root / "lake.zarr"]).removed
+    for each in (project, other):
+        assert verify(str(each.root)).faults == ()
+        assert verify(str(each.root), "main").faults == ()
+    alone = collect_garbage(project.root, remove=True, alone=True)
+    assert alone.removed
+    assert verify(str(other.root), "main").faults != ()
+
+
+def test_a_linked_cache_is_outside_too(project: LakeProject) -> None:
+    shutil.move(project.root / ".dvc/cache", project.root.parent / "shared")
+    (project.root / ".dvc/cache").symlink_to(project.root.parent / "shared")
+    with pytest.raises(InvalidInput, match="lies outside the project"):
+        collect_garbage(project.root, remove=True)
+
+
+def test_a_lock_without_what_is_here_stops_the_collection(project: LakeProject) -> None:
+    before = cached(project)
+    (project.root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    project.git("commit", "--quiet", "--all", "--message", "nothing locked")
+    with pytest.raises(InvalidInput, match=rf"does not have stage embeddings-m-d, although {LEAF} is here"):
+        collect_garbage(project.root, remove=True)
+    shutil.rmtree(project.root / LEAF)
+    with pytest.raises(InvalidInput, match=r"names nothing of what dvc\.yaml promises"):
+        collect_garbage(project.root, remove=True)
+    assert cached(project) == before
+
+
+def test_histories_with_other_layouts_conflicts_and_lost_lists_are_collected(project: LakeProject) -> None:
+    """As a real one is: commits without a lock file, with broken ones, and with lists of files that nobody has."""
+    used = {oid for rev in ("v1", "side", "main", "main~1") for oid in used_only_by(project, rev, [])}
+    lock = (project.root / "dvc.lock").read_text()
+    for name, text in (
+        ("dvc.lock", f"<<<<<<< ours\n{lock}=======\n>>>>>>> theirs\n"),
+        ("dvc.yaml", "stages: [\n"),
+    ):
+        before = (project.root / name).read_text()
+        (project.root / name).write_text(text)
+        project.git("commit", "--quiet", "--all", "--message", "broken")
+        (project.root / name).write_text(before)
+        project.git("commit", "--quiet", "--all", "--message", "repaired")
+    project.git("rm", "--quiet", "--cached", "dvc.lock")
+    project.git("commit", "--quiet", "--message", "no lock")
+    project.git("add", "dvc.lock")
+    project.git("commit", "--quiet", "--message", "lock")
+    assert collect_garbage(project.root, remove=True, all_commits=True) == Garbage(0, 0, removed=False)
+    assert used <= set(cached(project))
+    manifest = next(
+        oid for oid in used_only_by(project, "main~7", ["v1", "side", "main"]) if oid.endswith(".dir")
+    )
+    (project.root / ".dvc/cache/files/md5" / manifest[:2] / manifest[2:]).unlink()
+    found = collect_garbage(project.root, all_commits=True)
+    (note,) = found.notes
+    assert note.startswith("1 artifacts of commits without a tag or branch can no longer be restored")
+    assert found.objects > 0
+
+
+def test_beside_an_unfinished_study_nothing_is_warned_of(
+    project: LakeProject, capfd: pytest.CaptureFixture[str]
+) -> None:
+    graph = project.root / "dvc.yaml"
+    more = "".join(
+        f"  more{n}:\n    cmd: 'true'\n    outs:\n    - lake.zarr/embeddings/m/d{n}\n" for n in range(100)
+    )
+    graph.write_text(graph.read_text() + more)
+    collect_garbage(project.root)
+    assert capfd.readouterr() == ("", "")

@@ -16,12 +16,13 @@ from dvc.repo import Repo
 from store import open_lake
 from store.errors import DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
 from store.revisions.publication import publish
+from store.revisions.repairing import repair
 from store.revisions.revision import open_revision
 from store.revisions.verification import verify
 from tests.servers import SECRET, s3
 from tests.store.lakes import commit_embeddings, commit_judgements
 from tests.store.revisions.lake_projects import LakeProject, make_project
-from tests.store.revisions.remote_projects import BUCKET, LEAF, add_remote, environment, forget
+from tests.store.revisions.remote_projects import BUCKET, LEAF, Bucket, add_remote, environment, forget
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -191,14 +192,13 @@ def test_a_damaged_object_of_the_cache_is_not_sent(project: LakeProject) -> None
         assert repo.status() == {}
     rot(path)
     with pytest.raises(
-        DamagedArtifact, match=r"the cache: object .* has other content .*; remove .*, then run"
+        DamagedArtifact,
+        match=r"its object [0-9a-f]{32} in the cache is damaged \(.*\); run `lake verify --repair`",
     ):
         publish(project.root, remote="shelf", tag="v1")
     assert tags(project) == []
     assert not (project.root.parent / "shelf").exists()
-    path.unlink()
-    with Repo(str(project.root)) as repo:
-        repo.commit(force=True)
+    assert len(repair(project.root).done) == 1
     assert publish(project.root, remote="shelf", tag="v1").tag == "v1"
 
 
@@ -356,3 +356,45 @@ def test_a_project_outside_git_cannot_be_published(project: LakeProject) -> None
     with pytest.raises((InvalidInput, MissingArtifact)) as raised:
         publish(project.root, remote="shelf")
     assert "\n" not in str(raised.value)
+
+
+def an_object(shelf: Path) -> Path:
+    return sorted(path for path in shelf.rglob("*") if path.is_file() and path.suffix != ".dir")[0]
+
+
+def test_one_flipped_bit_in_the_remote_is_refused_named_and_repaired(
+    project: LakeProject, tmp_path: Path
+) -> None:
+    publish(project.root, remote="shelf")
+    spoiled = an_object(tmp_path / "copy/shelf/files/md5")
+    oid = "".join(spoiled.parts[-2:])
+    rot(spoiled)
+    with pytest.raises(DamagedArtifact) as raised:
+        publish(project.root, remote="shelf", tag="v1")
+    message = str(raised.value)
+    assert message.startswith(f"remote 'shelf': object {oid} has other content there (MD5 ")
+    assert message.endswith(f"{spoiled}); `lake publish --repair` sends it again from the cache")
+    assert tags(project) == []
+    done = publish(project.root, remote="shelf", tag="v1", repair=True)
+    assert (done.sent, done.tag) == (1, "v1")
+    forget(project)
+    assert verify(str(project.root), "v1", "shelf").faults == ()
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_server_says_by_its_checksum_what_it_holds(project: LakeProject, flip: bool) -> None:
+    with s3(BUCKET) as server:
+        add_remote(project, "s3", url=f"s3://{BUCKET}/lake", endpointurl=server.url)
+        project.git("commit", "--quiet", "--all", "--message", "s3")
+        publish(project.root, remote="s3")
+        oid = open_revision(str(project.root)).files(LEAF)["documents/c.0.0"]
+        server.answers.clear()
+        if flip:
+            with (
+                Bucket(server).holding(oid, 9),
+                pytest.raises(DamagedArtifact, match=f"object {oid} has other"),
+            ):
+                publish(project.root, remote="s3", tag="v1")
+            return
+        assert publish(project.root, remote="s3", tag="v1").sent == 0
+        assert sum(answer.sent for answer in server.answers if answer.method == "GET") < 20_000

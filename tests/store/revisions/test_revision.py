@@ -22,10 +22,10 @@ from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
 from store.lake import Lake
 from store.leaf.commit import commit_leaf
+from store.leaf.labelled import datasets
 from store.leaf.reading import open_leaf
 from store.leaf.schema import CHUNK_BYTES, SHARD_CHUNKS
 from store.leaf.shard import CHECKSUM_BYTES, index_bytes
-from store.revisions.revision import open_revision
 from tests.counts import count, full_counts
 from tests.servers import SECRET, Server, files, s3
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, describe_embeddings, vectors
@@ -169,7 +169,7 @@ def test_opening_asks_for_each_document_once_and_for_no_chunk(
     pushed: LakeProject, on_s3: Lake, bucket: Bucket
 ) -> None:
     leaf = open_leaf(on_s3.leaves.source(LEAF), EMBEDDINGS)
-    _ = xr.open_zarr(leaf.store, consolidated=False, chunks=None, zarr_format=3)
+    _ = datasets(leaf)
     expected = {"", "zarr.json", "documents/zarr.json", "queries/zarr.json"}
     paths = [answer.path for answer in bucket.server.answers]
     assert sorted(path[-30:] for path in paths) == sorted(
@@ -203,6 +203,7 @@ def test_ten_rows_cost_the_index_of_a_shard_and_at_most_two_chunks(
     forget(project)
     found = streamed(project, "large", "s3")
     index, chunk = index_bytes(shard_chunks), chunk_rows * dimension * 2 + CHECKSUM_BYTES
+    known: set[int] = set()  # an index that was read is not asked for again
     for first, chunks, shards in [
         (0, 1, 1),
         (chunk_rows - 5, 2, 1),
@@ -213,7 +214,10 @@ def test_ten_rows_cost_the_index_of_a_shard_and_at_most_two_chunks(
         bucket.server.answers.clear()
         np.testing.assert_array_equal(found.documents[first : first + 10].values, values[first : first + 10])
         sent = [answer.sent for answer in bucket.server.answers]
-        assert sorted(sent) == [index] * shards + [chunk] * chunks
+        touched = {first // shard_rows, (first + 9) // shard_rows}
+        assert len(touched) == shards
+        assert sorted(sent) == [index] * len(touched - known) + [chunk * chunks // shards] * shards
+        known |= touched
         assert all(answer.method == "GET" and answer.status == 206 for answer in bucket.server.answers)
     print(f"{rows} × {dimension}: ten rows at a shard's start cost {index + chunk} bytes in 2 requests")
 
@@ -247,15 +251,19 @@ def test_what_is_missing_spoils_nothing_else(pushed: LakeProject, on_s3: Lake, b
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("", 5, r"has other content in remote 's3' \(MD5 [0-9a-f]{32}\); remove it there and push it again"),
+        (
+            "",
+            5,
+            r"has other content in remote 's3' \(MD5 [0-9a-f]{32}\); remove it there.* and push it again",
+        ),
         ("zarr.json", 100, "has other content in remote 's3'"),
         ("documents/zarr.json", 5, "has other content in remote 's3'"),
         ("documents/c.1.0", 10, r"documents/c\.1\.0 is damaged"),
         ("documents/c.1.0", -5, r"documents/c\.1\.0 is damaged"),
-        ("documents/c.1.0", b"", "is too short in remote 's3'; remove it there and push it again"),
+        ("documents/c.1.0", b"", "is too short in remote 's3'; remove it there.* and push it again"),
         ("documents/c.1.0", b"short", "is too short in remote 's3'"),
         ("documents/c.1.0", b"\0" * 9000, r"documents/c\.1\.0 is damaged"),
-        ("documents/zarr.json", b"", "is too short in remote 's3'; remove it there and push it again"),
+        ("documents/zarr.json", b"", "is too short in remote 's3'; remove it there.* and push it again"),
     ],
 )
 def test_a_damaged_object_raises(
@@ -434,8 +442,7 @@ def test_remotes_are_those_of_today(pushed: LakeProject, tmp_path: Path) -> None
 
 
 def test_a_streamed_leaf_travels_to_another_process(pushed: LakeProject) -> None:
-    store = open_leaf(open_revision(str(pushed.root), "v1", "s3").source(LEAF), EMBEDDINGS).store
-    again = xr.open_zarr(pickle.loads(pickle.dumps(store)), consolidated=False, chunks=None, zarr_format=3)
+    again = pickle.loads(pickle.dumps(streamed(pushed, "v1", "s3")))
     np.testing.assert_array_equal(again.documents[:70], vectors(1000, seed=1000)[:70])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from pipeline.named_studies import claims
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
@@ -283,7 +284,7 @@ def test_an_artifact_in_the_place_of_another_is_refused_whatever_the_lock_says(p
     (line,) = lines(verify(str(project.root)))
     assert line.startswith(
         f"{EMBEDDINGS}: holds 'binary_codes' version {SCHEMA_VERSION}, "
-        f"expected 'embeddings' version {SCHEMA_VERSION}; remove"
+        f"expected 'embeddings' version {SCHEMA_VERSION}; run `dvc repro -f -s embeddings-m-d`"
     )
 
 
@@ -307,7 +308,7 @@ def test_what_no_stage_has_is_a_warning_that_names_the_study_it_belongs_to(proje
             "\nstages:", "\nstages:\n  gone:\n    cmd: 'true'"
         )
     )
-    found = verify(str(project.root))
+    found = verify(str(project.root), claims=claims(project.root))
     assert found.faults == ()
     assert [warning.line for warning in found.warnings] == [
         "lake.zarr/geometry/left/over: no stage of dvc.yaml makes it; it belongs to no named study; "
@@ -318,7 +319,9 @@ def test_what_no_stage_has_is_a_warning_that_names_the_study_it_belongs_to(proje
     kept = {name: stage for name, stage in stages.items() if name not in ("quality-m-d", "embeddings-m-d")}
     (project.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": kept}))
     (project.root / "dvc.lock").write_text(lock)
-    warnings = [warning.line for warning in verify(str(project.root)).warnings]
+    assert verify(str(project.root)).warnings[0].problem == "no stage of dvc.yaml makes it"
+    found = verify(str(project.root), claims=claims(project.root))
+    warnings = [warning.line for warning in found.warnings]
     assert warnings[0] == (
         f"{EMBEDDINGS}: no stage of dvc.yaml makes it; it belongs to study other; "
         "`lake study use other` brings it back"
@@ -332,7 +335,7 @@ def test_a_study_file_that_describes_none_is_refused(project: LakeProject) -> No
     (project.root / "studies").mkdir()
     (project.root / "studies/other.yaml").write_text("study: {name: other, models: [m]}\n")
     with pytest.raises(InvalidInput, match=r"studies/other.yaml: describes no study \('datasets'\)"):
-        verify(str(project.root))
+        claims(project.root)
 
 
 def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
@@ -342,7 +345,7 @@ def test_a_folder_that_is_no_project_is_refused(tmp_path: Path) -> None:
 
 def test_a_revision_is_verified_wherever_it_can_be_read(sound: LakeProject) -> None:
     for arguments in ({"rev": "v1"}, {"remote": "shelf"}, {"rev": "v1", "remote": "shelf"}):
-        found = verify(str(sound.root), **arguments)
+        found = verify(str(sound.root), arguments.get("rev"), arguments.get("remote"))
         assert (found.faults, found.warnings) == ((), ())
         assert [note.artifact for note in found.notes] == [NEIGHBOURS]
         assert found.checked["artifacts"] == len(KEPT)
@@ -388,8 +391,8 @@ def test_objects_that_are_no_sound_leaf_are_faults_although_their_hashes_are_rig
     content[5] ^= 1
     chunk.write_bytes(content)
     save(project, "damaged", tag="v2")
-    for arguments in ({}, {"rev": "v2"}):
-        found = verify(str(project.root), **arguments)
+    for rev in (None, "v2"):
+        found = verify(str(project.root), rev)
         assert named(found) == {(EMBEDDINGS, "documents/c.0.0")}
         assert "is damaged (inner chunk 0 is damaged)" in lines(found)[0]
 
