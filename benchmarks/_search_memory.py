@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks._machine import ROOT
 from benchmarks._vectors import mixtures, random_codes, stored
+from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
 from store.leaf.reading import open_leaf
@@ -67,7 +67,7 @@ def search(folder: Path, kind: str, k: int) -> Neighbours:
         spread = np.full(queries.shape[1], 0.2)
         top = Int8Codec().search({"minimum": -spread, "step": 2 * spread / 255}, queries, k)
     elif kind.startswith("pq"):
-        parts = leaf.array("documents").shape[1]
+        parts = leaf.arrays["documents"].shape[1]
         codebooks = 0.05 * draw.standard_normal((parts, CENTROIDS, queries.shape[1] // parts))
         top = PQCodec(parts, 0, 1).search({"codebooks": codebooks.astype(np.float16)}, queries, k)
     else:

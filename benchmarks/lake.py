@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import xarray as xr
 import zarr
 import zarrs  # noqa: F401  (found by its name in Zarr's configuration)
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from zarr.codecs import Crc32cCodec
 from benchmarks._machine import FOLDER, Side, compared, interleaved, write
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
+from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Field, Schema
 
@@ -34,10 +36,11 @@ ROWS, DIMENSION = 500_000, 384
 PEER_ROWS = 100_000
 DTYPES = ("float32", "float16")
 REPETITIONS, PEER_REPETITIONS = 7, 5
+ROW_COUNT, PLACES = 10, 100
 THREADS = 2
 """Threads that Zarr and zarrs may use; raw files and the lake use one."""
 
-RAW, LAKE, BLOCKS, THROUGH = "raw file", "lake", "lake, in blocks", "lake, through zarr"
+RAW, LAKE, BLOCKS, LABELLED, CHUNKS = "raw file", "lake", "lake, in blocks", "open_lake()", "lake, by chunks"
 SAME = "zarr, same bytes"
 ZARRS_PIPELINE = {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline", "codec_pipeline.max_threads": THREADS}
 KEYS = {"model": "drawn"}
@@ -85,6 +88,31 @@ def write_lake(root: Path, values: Values) -> None:
 def opened(root: Path, dtype: str) -> Leaf:
     """The committed leaf."""
     return open_leaf(Layout(root).leaf("vectors", KEYS), schema(dtype))
+
+
+def labelled(root: Path, dtype: str) -> xr.DataArray:
+    """The committed array as `open_lake` hands it out: lazy, and nothing of it read before."""
+    return datasets(opened(root, dtype))[""]["documents"]
+
+
+def few_rows(peers: dict[str, Peer], values: Values) -> dict[str, Side]:
+    """Ten neighbouring rows at `PLACES` seeded places, of arrays that are open."""
+    root, dtype = peers[LAKE].path, str(values.dtype)
+    firsts = np.random.default_rng(1).integers(0, len(values) - ROW_COUNT, PLACES).tolist()
+    leaf, array = opened(root, dtype), labelled(root, dtype)
+    readers: dict[str, Callable[[slice], Values]] = {
+        LAKE: lambda rows: leaf.read("documents", rows),
+        LABELLED: lambda rows: array[rows].values,
+    }
+    if SAME in peers:
+        same = zarr.open_array(peers[SAME].path, mode="r")
+        readers[SAME] = lambda rows: np.asarray(same[rows])
+
+    def all_places(read: Callable[[slice], Values]) -> None:
+        for first in firsts:
+            read(slice(first, first + ROW_COUNT))
+
+    return {name: Side(partial(all_places, read)) for name, read in readers.items()}
 
 
 def read_blocks(leaf: Leaf) -> int:
@@ -186,14 +214,20 @@ def measure(peers: dict[str, Peer], values: Values, repetitions: int) -> dict[st
     agree(peers, values)
     writes = {name: Side(peer.write, partial(remove, peer.path)) for name, peer in peers.items()}
     reads = {name: Side(peer.read) for name, peer in peers.items()}
-    leaf = opened(peers[LAKE].path, str(values.dtype))
+    root, dtype = peers[LAKE].path, str(values.dtype)
+    leaf = opened(root, dtype)
     reads[BLOCKS] = Side(lambda: read_blocks(leaf))
+    reads[LABELLED] = Side(lambda: labelled(root, dtype).values)
     if SAME in peers:
-        # What an index that is not of whole rows takes, and what xarray does: every proof, and every copy of Zarr's.
-        reads[THROUGH] = Side(lambda: leaf.array("documents")[...])
+        # What an index that is not of whole rows takes, and an array that is compressed or lies elsewhere.
+        rows, columns = map(range, values.shape)
+        reads[CHUNKS] = Side(lambda: leaf.reader("documents").by_chunks([rows, columns]))
     figures = {
         "write": compared(interleaved(writes, repetitions), RAW, values.nbytes),
         "read": compared(interleaved(reads, repetitions), RAW, values.nbytes),
+        "ten": compared(
+            interleaved(few_rows(peers, values), repetitions), LAKE, PLACES * ROW_COUNT * values[0].nbytes
+        ),
     }
     for peer in peers.values():
         remove(peer.path)

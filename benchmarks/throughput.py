@@ -18,9 +18,9 @@ from benchmarks._vectors import Vectors, drawn, fed, stored
 from pipeline import params
 from store.codecs.base import Codec
 from store.codecs.floats import Float32Codec
+from store.codecs.int8 import Int8Codec
 from store.codecs.phase1_codec import Phase1Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.libraries import BLAS_THREADS, openmp_threads
 from store.threads import cores
 

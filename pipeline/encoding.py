@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.executors import Engine
 from pipeline.slabs import Encoded
+from pipeline.stored_vectors import stored
 from store.encoders.base import Encoder, Vectors
 from store.leaf import digest
 from store.leaf.growth import Block, Earlier, InOrder
@@ -26,13 +27,14 @@ class Encoding:
     also in a run that finds that slab kept, or takes it over from the leaf before. So the vectors follow from the
     plan that `record` gives, wherever a run was stopped.
 
-    ``read`` gives a slab's texts, ``recipe`` is the digest of all that vectors depend on beside their texts, and
-    ``advanced`` is told the rows that were encoded and those that are left.
+    ``label`` is the model's, ``read`` gives a slab's texts, and ``recipe`` is the digest of all that vectors depend on
+    beside their texts. ``advanced`` is told the rows that were encoded and those that are left.
     """
 
     def __init__(
         self,
         encoder: Encoder,
+        label: str,
         recipe: str,
         slabs: Sequence[Block],
         read: Callable[[Block], Sequence[str]],
@@ -41,7 +43,8 @@ class Encoding:
         advanced: Callable[[int, int], None],
         took_over: Callable[[int], None],
     ) -> None:
-        self._encoder, self._recipe, self._slabs, self._read = encoder, recipe, slabs, read
+        self._encoder, self._label = encoder, label
+        self._recipe, self._slabs, self._read = recipe, slabs, read
         self._kept, self._advanced, self._took_over = kept, advanced, took_over
         self._conditions = dict(encoder.conditions)
         self._before = _plan_of(earlier)
@@ -56,6 +59,8 @@ class Encoding:
         part = self._kept.read("queries", origin)
         if part is None:
             vectors = self._encoder.encode_queries(texts)
+            # Before anything expensive: the documents come from the same model.
+            stored(vectors, "query", self._label)
             part = self._keep("queries", origin, vectors)
         else:
             self._narrow(part.notes[BATCH_TOKENS])
@@ -137,7 +142,9 @@ class Encoding:
         if not self._encoded:
             self._advanced(0, left)
         vectors = self._encoder.encode_documents(self._read(slab))
-        part = self._keep(_name(number), self._slab_origin(slab), vectors.astype(np.float16))
+        part = self._keep(
+            _name(number), self._slab_origin(slab), stored(vectors, "document", self._label, slab.first)
+        )
         self._encoded.add(number)
         self._advanced(self.encoded, left - slab.rows)
         return part, vectors

@@ -11,4 +11,4 @@ from store.leaf.reading import Leaf
 def draw_sample(embeddings: Leaf, size: int, seed: int) -> NDArray[Any]:
     """At most ``size`` documents of a cell, drawn without replacement, in the order of their rows."""
     drawn = np.random.RandomState(seed).permutation(embeddings.size("document"))[:size]
-    return np.asarray(embeddings.array("documents").oindex[np.sort(drawn)])
+    return embeddings.read("documents", np.sort(drawn))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.compute import Compute
+from pipeline.inputs import Inputs, Makers
 from store.layout import Layout, leaf_path
 from store.leaf.commit import LeafWriter, commit_leaf
-from store.leaf.reading import Leaf, open_leaf
+from store.leaf.reading import Leaf
 from store.leaf.schema import Schema
 from store.progress import unwatched
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 MODEL = "model"
 DATASET = "dataset"
@@ -97,6 +101,8 @@ class Run(Generic[P]):
     need them; ``compute`` says where to compute. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a
     stage that may do without them. ``advanced`` is told how many rows this run has computed and how many are left: it
     notes what they took, and stops the run with an error where the rest would take more than the budget allows.
+    ``makers`` are the stages by what they make. ``settings`` are recorded with what is committed, and ``unchanged``
+    raises where parameters or code are no longer those that the run was started with.
     """
 
     stage: Stage
@@ -110,6 +116,13 @@ class Run(Generic[P]):
     cutoffs: tuple[int, ...] = ()
     lacking: frozenset[str] = frozenset()
     advanced: Callable[[int, int], None] = unwatched
+    makers: Makers = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    unchanged: Callable[[], None] = lambda: None
+    inputs: Inputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", Inputs(self.layout, self.makers))
 
     @property
     def model(self) -> str:
@@ -126,9 +139,17 @@ class Run(Generic[P]):
         if schema not in self.stage.reads:
             raise LookupError(f"stage {self.stage.name} opens {schema.artifact} without declaring it")
         found = self.keys if keys is None else keys
-        return open_leaf(
-            self.layout.leaf(schema.artifact, {name: found[name] for name in schema.keys}), schema
-        )
+        return self.inputs.open(schema, {name: found[name] for name in schema.keys})
+
+    def labelled(self, schema: Schema, keys: Mapping[str, str] | None = None, group: str = "") -> xr.Dataset:
+        """An artifact that `open` opens, or a group below it, as labelled arrays with the attributes of its leaf.
+
+        Arrays are read when they are used: `load` those that are used more than once.
+        """
+        from store.leaf.labelled import datasets
+
+        leaf = self.open(schema, keys)
+        return datasets(leaf)[group].assign_attrs(leaf.attributes)
 
     def has(self, schema: Schema, keys: Mapping[str, str]) -> bool:
         """Whether an artifact is among those this run may read, and there."""
@@ -137,17 +158,36 @@ class Run(Generic[P]):
 
     def check_inputs(self) -> None:
         """Open every artifact this run would read."""
-        cells: Iterable[Mapping[str, str]] = [self.keys] if self.stage.per else self.study.cells()
-        for keys in cells:
+        for keys in self._cells():
             for schema in self.stage.reads:
                 if not self.lacking or self.has(schema, keys):
                     self.open(schema, keys)
+        self.compare_inputs()
 
-    def commit(self, schema: Schema) -> AbstractContextManager[LeafWriter]:
-        """Write an artifact this stage declared to write."""
+    def compare_inputs(self) -> None:
+        """Raise `DamagedArtifact` where what this run would read, as far as it is there, does not belong together."""
+        self.inputs.compare(
+            (schema, {name: keys[name] for name in schema.keys})
+            for keys in self._cells()
+            for schema in self.stage.reads
+            if self.has(schema, keys)
+        )
+
+    def _cells(self) -> Iterable[Mapping[str, str]]:
+        return [self.keys] if self.stage.per else list(self.study.cells())
+
+    @contextmanager
+    def commit(self, schema: Schema) -> Iterator[LeafWriter]:
+        """Write an artifact this stage declared to write; with it is recorded what it was made from.
+
+        Raises `InvalidInput` where what it was made from is no longer what is there.
+        """
         if schema not in self.stage.writes:
             raise LookupError(f"stage {self.stage.name} commits {schema.artifact} without declaring it")
-        return commit_leaf(self.layout, schema, {name: self.keys[name] for name in schema.keys})
+        with commit_leaf(self.layout, schema, {name: self.keys[name] for name in schema.keys}) as leaf:
+            yield leaf
+            self.unchanged()
+            leaf.origin = self.inputs.origin(self.settings)
 
     def say(self, message: str) -> None:
         """Tell the person at the terminal what is going on."""

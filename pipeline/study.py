@@ -8,11 +8,12 @@ from typing import Any
 
 from pipeline import graph
 from pipeline.named_studies import STUDIES
-from pipeline.params import PARAMS, Params, parse, parse_yaml, read_yaml, stages
+from pipeline.params import PARAMS, Params, parse, stages
 from pipeline.status import DONE, Progress, progress
 from store.errors import InvalidInput
 from store.layout import Layout
 from store.leaf.commit import write_file
+from store.yaml_files import parse_yaml, read_yaml
 
 SECTION = "study"
 

@@ -11,12 +11,20 @@ import importlib
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import code, graph, params, study
 from pipeline.spending import metered
 from pipeline.stage import DATASET, MODEL, Run, Stage
-from store.errors import BitlakeError, InvalidInput
-from store.layout import Layout
+from pipeline.started import Started
+from store.artifacts.judgements import JUDGEMENTS
+from store.corpora.agreement import are_texts_of
+from store.errors import BitlakeError, DamagedArtifact, InvalidInput
+from store.layout import CORPORA, Layout, leaf_path
+from store.leaf.origin import remedy
+from store.leaf.ownership import claimed
+from store.leaf.schema import Schema
+from store.yaml_files import read_yaml
 
 
 def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
@@ -51,12 +59,15 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
 
 
 def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
-    parsed = params.load(root)
+    content = read_yaml(root / params.PARAMS)
+    parsed = params.parse(content)
     lacking = graph.check(root, parsed)
     keys = {key: getattr(chosen, key) for key in stage.per}
     for key, labels in ((MODEL, parsed.study.models), (DATASET, parsed.study.datasets)):
         if key in keys and keys[key] not in labels:
             raise InvalidInput(f"--{key}: {keys[key]!r} is not in the study; it has {', '.join(labels)}")
+    step = "@".join(filter(None, [stage.name, "-".join(keys.values())]))
+    started = Started.now(root, stage, step, parsed, content)
     run = Run(
         stage=stage,
         params=parsed.section(stage.section, keys) if stage.section else None,
@@ -68,12 +79,41 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
         lacking=lacking if stage.may_lack else frozenset(),
+        makers={
+            schema.artifact: (one.name, schema)
+            for one in params.stages().values()
+            for schema in one.writes
+            if isinstance(schema, Schema)
+        },
+        settings=started.settings,
+        unchanged=started.check,
     )
     if chosen.check:
         run.check_inputs()
+        _check_texts(run)
         return
-    with metered(run.layout, parsed.budget, stage.name, keys) as advanced:
-        importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
+    with claimed(run.layout.staging, step, step):
+        run.compare_inputs()
+        _check_texts(run)
+        with metered(run.layout, parsed.budget, stage.name, keys) as advanced:
+            importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
+        # What a stage writes for people is in no leaf; DVC records none of it where this raises.
+        started.check()
+
+
+def _check_texts(run: Run[Any]) -> None:
+    """Raise `DamagedArtifact` where the texts that a run reads are not those of the judgements that are there."""
+    if not run.stage.reads_texts:
+        return
+    for dataset in [run.dataset] if run.stage.per else run.study.datasets:
+        keys = {DATASET: dataset}
+        if run.has(JUDGEMENTS, keys) and not are_texts_of(
+            run.layout.corpus(dataset), run.inputs.open(JUDGEMENTS, keys)
+        ):
+            raise DamagedArtifact(
+                f"{CORPORA}/{dataset}: its texts are not those of {leaf_path(JUDGEMENTS.artifact, keys)}; "
+                + remedy(f"{run.makers[JUDGEMENTS.artifact][0]}@{dataset}")
+            )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def run(run: Run[Params]) -> None:
         corpus = read_beir(spec, data_root(run.layout.root), run.params.seed, run.layout.staging)
     else:
         corpus = read_api_docs(spec, run.params.seed)
-    with staged_folder(run.layout, f"corpus--{run.dataset}", run.layout.corpus(run.dataset)) as folder:
+    with staged_folder(run.layout, run.layout.corpus(run.dataset)) as folder:
         corpus.write_texts(folder)
     with run.commit(JUDGEMENTS) as leaf:
         leaf.write("document_id", corpus.document_ids)

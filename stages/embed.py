@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Annotated, Self
 
-import numpy as np
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
@@ -14,6 +13,7 @@ from pipeline.growth import code_digest, earlier
 from pipeline.judged import read_judgements
 from pipeline.slabs import Slabs, encode_slab, identity_of
 from pipeline.stage import CELL, Run, Section, Stage
+from pipeline.stored_vectors import stored
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
@@ -87,6 +87,7 @@ def run(run: Run[Params]) -> None:
 
     encoding = Encoding(
         encoder,
+        run.model,
         recipe,
         slabs,
         lambda slab: next(iter_texts(documents, slab.rows, slab.first)),
@@ -107,7 +108,7 @@ def run(run: Run[Params]) -> None:
     )
     with watched, open_engine(run.compute) as engine, run.commit(EMBEDDINGS) as leaf:
         queries = encoding.queries(read_texts(folder / QUERIES_FILE))
-        leaf.write("queries", queries.astype(np.float16))
+        leaf.write("queries", stored(queries, "query", run.model))
         measured = sample(queries, judgements.read("self_row"), read_judgements(judgements), slabs[0].rows)
         origin = digest.of_settings(recipe=recipe, k=k, documents=slabs[0].content, sample=_digest(measured))
         storage = before.attribute("storage", origin)

@@ -7,7 +7,7 @@ memory work call ``.chunk()`` with chunks that are multiples of the shards (``va
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,8 +25,7 @@ from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.errors import InvalidInput, MissingArtifact
 from store.layout import LAKE, Layout, leaf_path
-from store.leaf.labelled import datasets
-from store.leaf.reading import Leaf, open_leaf
+from store.leaf.reading import Leaf, open_leaf, same_corpus
 from store.leaf.schema import Schema
 from store.leaf.source import Source
 from store.leaf.workspace import Workspace
@@ -49,15 +48,15 @@ class Leaves(Protocol):
 
 @dataclass(frozen=True)
 class Collection:
-    """All leaves of an artifact, or of several that answer the same question (codes, neighbours).
+    """All leaves of an artifact, or of several that answer the same question.
 
-    ``sel`` with every key gives one lazy ``xarray.Dataset``; with fewer, or where a leaf holds groups, a
-    ``xarray.DataTree``.
+    ``sel`` with one label for every key gives a lazy ``xarray.Dataset``; with fewer or with lists, or where a leaf
+    holds groups, a ``xarray.DataTree``. ``decorate`` adds to the Dataset of a leaf what other leaves know of it.
     """
 
     leaves: Leaves
     schemas: tuple[Schema, ...]
-    decorate: Callable[[Leaves, Keys, xr.Dataset], xr.Dataset] | None = None
+    decorate: Callable[[Leaves, Leaf, xr.Dataset], xr.Dataset] | None = None
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -70,22 +69,23 @@ class Collection:
         return [dict(zip(self.keys, values, strict=True)) for values in sorted(found)]
 
     def sel(self, **labels: Any) -> Any:
-        """Select by key and, within a cell, by ``codec``, ``bits`` and ``seed`` where the artifact has them.
+        """Select by key and, within a cell, by label as `xarray.Dataset.sel` does.
 
-        Raises `InvalidInput` for a label that nothing carries and `MissingArtifact` for a cell that is not here.
+        A single label takes its dimension away, a list keeps it in the order asked for, and a slice is a range of
+        labels. Raises `InvalidInput` for a label that nothing carries, `MissingArtifact` for a cell that is not here,
+        and `DamagedArtifact` for a leaf that is not that of its cell.
         """
         import xarray as xr
 
-        keys = {name: labels.pop(name) for name in self.keys if name in labels}
-        cells = [cell for cell in self.cells() if all(cell[name] == value for name, value in keys.items())]
-        if not cells:
-            here = ", ".join("/".join(cell.values()) for cell in self.cells()) or "nothing"
-            raise MissingArtifact(f"{self.schemas[0].artifact}: no leaf for {keys}; here: {here}")
-        if len(keys) == len(self.keys):
-            return self._cell(cells[0], labels)
-        branches = {"/".join(cell.values()): self._cell(cell, labels) for cell in cells}
+        from store.selection import select_cells, single
+
+        asked = {name: labels.pop(name) for name in self.keys if name in labels}
+        cells = select_cells(self.schemas[0].artifact, self.cells(), asked)
+        if len(asked) == len(self.keys) and all(np.ndim(label) == 0 for label in asked.values()):
+            return self._cell({name: single(label) for name, label in cells[0].items()}, labels)
         nodes: dict[str, Any] = {}
-        for path, found in branches.items():
+        for cell in cells:
+            path, found = "/".join(cell.values()), self._cell(cell, labels)
             if isinstance(found, xr.Dataset):
                 nodes[path] = found
             else:
@@ -97,13 +97,18 @@ class Collection:
     def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
         import xarray as xr
 
-        groups = {name: data for leaf in self._leaves(keys) for name, data in datasets(leaf).items()}
+        from store.leaf.labelled import datasets
+        from store.selection import select, select_code
+
+        leaves = list(self._leaves(keys))
+        groups = {name: data for leaf in leaves for name, data in datasets(leaf).items()}
         if set(groups) == {""}:
-            data = groups[""] if self.decorate is None else self.decorate(self.leaves, keys, groups[""])
-            return _select(data, labels)
+            data = groups[""] if self.decorate is None else self.decorate(self.leaves, leaves[0], groups[""])
+            return select(data, labels)
         if "codec" in labels:
-            return _select_code(groups, labels)
-        _refuse(labels, "codec")
+            return select_code(groups, labels)
+        if labels:
+            raise InvalidInput(f"sel: {', '.join(labels)} can only be given together with codec")
         return xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
 
     def _leaves(self, keys: Keys) -> Iterator[Leaf]:
@@ -122,27 +127,29 @@ class Collection:
                 continue
             if source.names:
                 found = True
-                yield open_leaf(source, schema)
+                yield open_leaf(source, schema, keys)
         if not found:
             raise lacking
 
 
 @dataclass(frozen=True)
-class Neighbours(Collection):
-    """What every search of a cell found, exact, binary and quantised side by side."""
+class Stacked(Collection):
+    """Leaves, and their groups, that have a dimension ``configuration``: one after the other along it.
+
+    What one of them lacks reads as missing, see `store.leaf.stacked`. ``renamed`` arrays go under the name of what
+    they stand for.
+    """
+
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
-        import xarray as xr
+        from store.leaf.stacked import Group, stacked
+        from store.selection import CONFIGURATION, select
 
-        parts = []
-        for leaf in self._leaves(keys):
-            data = datasets(leaf)[""].drop_dims([name for name in ("k", "judgement") if name in _dims(leaf)])
-            if "distances" in data:
-                # One word for both: a smaller distance and a larger inner product mean nearer.
-                data = data.rename(distances="scores")
-                data["scores"] = data["scores"].astype("f8")
-            parts.append(data)
-        return _select(xr.concat(parts, dim="configuration", combine_attrs="override"), labels)
+        groups = [
+            Group(leaf, name, self.renamed) for leaf in self._leaves(keys) for name in leaf.groups() or ("",)
+        ]
+        return select(stacked(groups, CONFIGURATION), labels)
 
 
 @dataclass(frozen=True)
@@ -173,9 +180,14 @@ class Lake:
         return self._collection(BINARY_CODES, QUANTIZED_CODES, EXTENDED_CODES)
 
     @property
-    def neighbours(self) -> Neighbours:
-        """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours."""
-        return Neighbours(self.leaves, (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS))
+    def neighbours(self) -> Stacked:
+        """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours.
+
+        A smaller Hamming distance and a larger inner product mean nearer: both stand in ``scores``, as float64. Counts
+        of ties (``closer``, ``tied``) are -1 where none were made.
+        """
+        schemas = (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
+        return Stacked(self.leaves, schemas, renamed={"distances": "scores"})
 
     @property
     def geometry(self) -> Collection:
@@ -183,18 +195,18 @@ class Lake:
         return self._collection(GEOMETRY)
 
     @property
-    def quality(self) -> Collection:
-        """Per-query quality over ``(configuration, metric, k, query)``."""
-        return self._collection(QUALITY)
+    def quality(self) -> Stacked:
+        """Per-query quality over ``(configuration, metric, k, query)``, of every codec and search.
 
-    @property
-    def extended_quality(self) -> Collection:
-        """Per-query quality of further codecs and asymmetric search (``searched``), and of ``rescored`` results."""
-        return self._collection(EXTENDED_QUALITY)
+        What was not measured at a cut-off is NaN: re-scored results have one ``k``.
+        """
+        return Stacked(self.leaves, (QUALITY, EXTENDED_QUALITY))
 
     @property
     def results(self) -> xr.Dataset:
         """The cube of a study over ``(model, dataset, codec, bits, metric, k)``."""
+        from store.leaf.labelled import datasets
+
         return datasets(open_leaf(self.leaves.source(leaf_path(RESULTS.artifact, {})), RESULTS))[""]
 
 
@@ -219,66 +231,18 @@ def open_lake(repo: str | Path = ".", rev: str | None = None, remote: str | None
     return Lake(Workspace(layout))
 
 
-def _dims(leaf: Leaf) -> set[str]:
-    return {name for path in leaf.paths for name in leaf.schema.field_of(path).dims}
+def _with_ids(leaves: Leaves, embeddings: Leaf, data: xr.Dataset) -> xr.Dataset:
+    """The vectors with the ids of their rows, or with an attribute that says where those are."""
+    from store.leaf.labelled import datasets
 
-
-def _with_ids(leaves: Leaves, keys: Keys, data: xr.Dataset) -> xr.Dataset:
-    source = leaves.source(leaf_path(JUDGEMENTS.artifact, {"dataset": keys["dataset"]}))
+    keys = {"dataset": embeddings.attributes["dataset"]}
+    path = leaf_path(JUDGEMENTS.artifact, keys)
+    source = leaves.source(path)
     if not source.names:
-        return data
-    ids = datasets(open_leaf(source, JUDGEMENTS))[""]
+        return data.assign_attrs(
+            missing=f"document_id and query_id: {path} is not here; run `dvc pull {path}`"
+        )
+    judgements = open_leaf(source, JUDGEMENTS, keys)
+    same_corpus(embeddings, judgements)
+    ids = datasets(judgements)[""]
     return data.assign_coords({name: ids[name] for name in ("document_id", "query_id")})
-
-
-def _refuse(labels: Mapping[str, Any], missing: str) -> None:
-    if labels:
-        raise InvalidInput(f"sel: {', '.join(labels)} can only be given together with {missing}")
-
-
-def _select_code(groups: Mapping[str, xr.Dataset], labels: Mapping[str, Any]) -> xr.Dataset:
-    """The codes of one codec, and of one length and seed if given."""
-    codec, bits = labels["codec"], labels.get("bits")
-    candidates = {name: data for name, data in groups.items() if data.attrs.get("codec", name) == codec}
-    if not candidates:
-        known = sorted({data.attrs.get("codec", name) for name, data in groups.items()})
-        raise InvalidInput(f"sel: codec {codec!r} is not here; there are {', '.join(known)}")
-    if codec in candidates and "bits" in candidates[codec].attrs:
-        data = candidates[codec]
-        if bits is not None:
-            stored = 8 * data.sizes["byte"]
-            if bits % 8 or not 0 < bits <= stored:
-                raise InvalidInput(f"sel: bits {bits} is not a multiple of 8 up to the {stored} stored")
-            data = data.isel(byte=slice(0, bits // 8)).assign_attrs(bits=bits)
-    else:
-        lengths = {8 * data.sizes["byte"]: data for data in candidates.values()}
-        if bits is None and len(lengths) == 1:
-            bits = next(iter(lengths))
-        if bits not in lengths:
-            raise InvalidInput(f"sel: bits {bits} is not stored for {codec}; there are {sorted(lengths)}")
-        data = lengths[bits]
-    return _select(data, {name: value for name, value in labels.items() if name not in ("codec", "bits")})
-
-
-def _select(data: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:
-    """Select by dimension coordinates and by the columns of a ``configuration`` dimension."""
-    for name, value in labels.items():
-        if name in data.dims:
-            try:
-                data = data.sel({name: value})
-            except KeyError:
-                raise InvalidInput(
-                    f"sel: {name} {value!r} is not here; there are {data[name].values.tolist()}"
-                ) from None
-        elif name in data.coords and data[name].dims == ("configuration",):
-            chosen = np.flatnonzero(data[name].values == value)
-            if not len(chosen):
-                raise InvalidInput(
-                    f"sel: {name} {value!r} is not here; there are {sorted(set(data[name].values))}"
-                )
-            data = data.isel(configuration=chosen)
-        else:
-            raise InvalidInput(f"sel: {name!r} is neither a key nor a coordinate of this artifact")
-    if data.sizes.get("configuration") == 1 and labels:
-        data = data.isel(configuration=0)
-    return data

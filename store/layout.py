@@ -14,7 +14,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 LAKE = "lake.zarr"
 CORPORA = "corpora"
-REPORT = "report"
 PRIVATE = ".bitlake"
 """Git-ignored, on the same file system as the lake: half-written artifacts, parts of unfinished ones, prepared encoders
 and the ledger."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -123,19 +123,8 @@ class Corpus:
 
         Each text is preceded by its length in bytes, so that no two corpora serialise alike.
         """
-        sha = hashlib.sha256()
-
-        def add(content: bytes) -> None:
-            sha.update(len(content).to_bytes(8, "little"))
-            sha.update(content)
-
-        for texts in (self.document_ids, self.document_texts, self.query_ids, self.query_texts):
-            sha.update(len(texts).to_bytes(8, "little"))
-            for text in texts:
-                add(text.encode("utf-8"))
-        for column in (self.judgements.query, self.judgements.document, self.judgements.relevance):
-            add(column.astype("<i4").tobytes())
-        return sha.hexdigest()
+        texts = (self.document_ids, self.document_texts, self.query_ids, self.query_texts)
+        return _digest([(len(some), some) for some in texts], self.judgements)
 
     def write_texts(self, folder: Path) -> None:
         """Write ``documents.parquet`` and ``queries.parquet`` (columns id, text) into ``folder``.
@@ -148,6 +137,39 @@ class Corpus:
         _write_parquet(folder / QUERIES_FILE, self.query_ids, self.query_texts)
         if self.training_ids:
             _write_parquet(folder / TRAINING_FILE, self.training_ids, self.training_texts)
+
+
+def stored_digest(folder: Path, judgements: Judgements) -> str:
+    """`Corpus.digest` of the texts in ``folder``, as ``write_texts`` left them, and of ``judgements`` of them.
+
+    Memory is bounded by one row group. Raises `MissingArtifact` where a file is not there.
+    """
+    columns = []
+    for name in (DOCUMENTS_FILE, QUERIES_FILE):
+        file = _open_parquet(folder / name)
+        rows = file.metadata.num_rows
+        file.close()
+        for column in ("id", "text"):
+            batches = _iter_column(folder / name, column, _ROW_GROUP)
+            columns.append((rows, itertools.chain.from_iterable(batches)))
+    return _digest(columns, judgements)
+
+
+def _digest(columns: Iterable[tuple[int, Iterable[str]]], judgements: Judgements) -> str:
+    """SHA-256 over columns of texts, each with its length, and over the judgements."""
+    sha = hashlib.sha256()
+
+    def add(content: bytes) -> None:
+        sha.update(len(content).to_bytes(8, "little"))
+        sha.update(content)
+
+    for rows, texts in columns:
+        sha.update(rows.to_bytes(8, "little"))
+        for text in texts:
+            add(text.encode("utf-8"))
+    for column in (judgements.query, judgements.document, judgements.relevance):
+        add(column.astype("<i4").tobytes())
+    return sha.hexdigest()
 
 
 class _Texts(Sequence[str]):
@@ -183,6 +205,10 @@ def iter_texts(path: Path, batch: int, first: int = 0) -> Iterator[list[str]]:
 
     The last batch may be shorter. Memory is bounded by one row group (1,024 texts) and one batch, not by the file.
     """
+    return _iter_column(path, "text", batch, first)
+
+
+def _iter_column(path: Path, column: str, batch: int, first: int = 0) -> Iterator[list[str]]:
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     file = _open_parquet(path)
@@ -190,7 +216,7 @@ def iter_texts(path: Path, batch: int, first: int = 0) -> Iterator[list[str]]:
         skipped, inside = divmod(first, _ROW_GROUP)
         groups = range(skipped, file.num_row_groups)
         texts: list[str] = []
-        for part in file.iter_batches(_ROW_GROUP, row_groups=groups, columns=["text"], use_threads=False):
+        for part in file.iter_batches(_ROW_GROUP, row_groups=groups, columns=[column], use_threads=False):
             texts += part.column(0).to_pylist()[inside:]
             inside = 0
             while len(texts) >= batch:

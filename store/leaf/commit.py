@@ -1,7 +1,8 @@
 """Committing a leaf: written beside the lake, verified, marked complete, then renamed into place.
 
 A process killed anywhere leaves the earlier artifact as it was, and at most a folder in the staging area that
-the next run removes. The same values give the same bytes: codecs are pinned, keys are sorted, nothing
+the next run removes. One process at a time writes a leaf, and a commit proves that the folder holds what it wrote,
+all of it and nothing else. The same values give the same bytes: codecs are pinned, keys are sorted, nothing
 depends on time, host or path.
 """
 
@@ -12,10 +13,12 @@ import errno
 import json
 import math
 import os
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,13 @@ from zarr.storage import LocalStore
 
 from store.errors import InvalidInput, UnavailableResource
 from store.layout import Layout
+from store.leaf.decoding import most_text
+from store.leaf.origin import Origin
+from store.leaf.ownership import claimed, staging_for
 from store.leaf.reading import MANIFEST, open_leaf
 from store.leaf.rows import RowChunks, row_chunks, write_rows
 from store.leaf.schema import SCHEMA_VERSION, Schema
-from store.leaf.shard import checksum, listed_checksums
+from store.leaf.shard import checksum, listed_checksums, stored_checksums
 
 ZSTD_LEVEL = 3
 
@@ -40,24 +46,32 @@ ZSTD_LEVEL = 3
 class LeafWriter:
     """A leaf being written. Arrays appear through `create` or `write`, attributes through `describe`.
 
-    ``made_from`` says what arrays and attributes were made from, as `store.leaf.growth` will look for it.
+    ``made_from`` says what arrays and attributes were made from, as `store.leaf.growth` will look for it; ``origin``
+    what the leaf was made from. ``written`` has the checksums of every file that was written, by its name.
     """
 
     path: Path
     schema: Schema
-    group: zarr.Group
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     attributes: dict[str, Any] = field(default_factory=dict)
     made_from: dict[str, list[str]] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
+    written: dict[str, bytes] = field(default_factory=dict)
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The leaf as a Zarr group."""
+        return zarr.open_group(_Staged(self.path, self._wrote), mode="w", zarr_format=3)
 
     def create(self, path: str, shape: tuple[int, ...]) -> zarr.Array[Any]:
         """Create the array declared at ``path``; fill it by shard-aligned assignment along its rows."""
         declared = self.schema.field_of(path)
         chunks, shards = declared.chunks_and_shards(shape)
+        self.shapes[path] = shape
         # Checksums on every chunk: zstd without one lets flipped bits through, and codes hardly compress.
         compressors: list[Any] = [ZstdCodec(level=ZSTD_LEVEL, checksum=True)] if declared.compress else []
         attributes: dict[str, Any] = {"description": declared.description, "units": declared.units}
-        array = self.group.create_array(
+        return self.group.create_array(
             path,
             shape=shape,
             dtype=declared.numpy_dtype(),
@@ -73,14 +87,13 @@ class LeafWriter:
             # A chunk that holds only fill values must exist, or its loss could not be told from its content.
             config={"write_empty_chunks": True},
         )
-        self.shapes[path] = shape
-        return array
 
     def write(self, path: str, values: ArrayLike) -> None:
         """Create an array and write all of it; values are never cast to another kind of number."""
         declared = self.schema.field_of(path)
         if declared.dtype == "string":
             data: Any = np.array(values, dtype=np.dtypes.StringDType())
+            self._check_texts(path, data)
         else:
             data = np.asarray(values)
             if data.dtype != np.dtype(declared.dtype):
@@ -99,6 +112,19 @@ class LeafWriter:
             for leading in np.ndindex(*data.shape[: layout.axis]):
                 self.fill(array, [data[leading]], *leading)
 
+    def _check_texts(self, path: str, texts: NDArray[Any]) -> None:
+        """Refuse texts so long that a reader would take their chunk for a bomb."""
+        chunk, _ = self.schema.field_of(path).chunks_and_shards(texts.shape)
+        rows, step = texts.reshape(-1), math.prod(chunk)
+        for first in range(0, len(rows), step):
+            part = rows[first : first + step]
+            size = sum(len(text.encode()) for text in part)
+            if size > most_text(len(part)):
+                raise InvalidInput(
+                    f"{self.schema.artifact}/{path}: {size} bytes of text in {len(part)} rows, "
+                    f"at most {most_text(len(part))} can be stored; shorten them"
+                )
+
     def fill(self, array: zarr.Array[Any], blocks: Iterable[NDArray[Any]], *leading: int) -> None:
         """Write consecutive blocks of rows until the array is full; ``leading`` fixes the indices before the rows.
 
@@ -112,8 +138,8 @@ class LeafWriter:
         def flush() -> None:
             nonlocal first, held
             if layout is not None and layout.axis == len(leading):
-                file = self.path / array.path / layout.file_name(*leading, first // shard_rows)
-                write_rows(file, layout, waiting, array.fill_value)
+                name = f"{array.path}/{layout.file_name(*leading, first // shard_rows)}"
+                self.written[name] = write_rows(self.path / name, layout, waiting, array.fill_value)
             else:
                 index: tuple[Any, ...] = (*leading, slice(first, first + held))
                 array[index] = np.concatenate(waiting)
@@ -144,24 +170,62 @@ class LeafWriter:
         """Add attributes to a group below the leaf."""
         self.group.require_group(name).attrs.update(dict(sorted(attributes.items())))
 
-    def _finish(self) -> None:
+    def _wrote(self, name: str, content: bytes) -> None:
+        """Note what Zarr writes."""
+        path, _, file = name.rpartition("/")
+        is_chunk = path in self.shapes and file != "zarr.json"
+        known = stored_checksums(content, self._inner(path)) if is_chunk else [checksum(content)]
+        self.written[name] = b"".join(known)
+
+    def _inner(self, path: str) -> int:
+        """Inner chunks in each shard of an array, 0 where it has none."""
+        chunks, shards = self.schema.field_of(path).chunks_and_shards(self.shapes[path])
+        return math.prod(whole // part for whole, part in zip(shards, chunks, strict=True)) if shards else 0
+
+    def _finish(self, target: Path) -> None:
         self.schema.check_contents(list(self.shapes), self.shapes)
         self.schema.check_attributes(self.attributes)
+        self._prove(target)
         manifest = {
             "artifact": self.schema.artifact,
             "arrays": {path: self._checksums(path) for path in self.shapes},
             "documents": documents(self.path),
             "made_from": self.made_from,
+            **self.origin.as_json(),
             "version": SCHEMA_VERSION,
         }
         (self.path / "zarr.json").write_bytes(_group_document({**self.attributes, MANIFEST: manifest}))
         open_leaf(self.path, self.schema)
 
+    def _prove(self, target: Path) -> None:
+        """Refuse to commit anything but what this writer wrote, and all of that."""
+        there = {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if not path.is_dir()}
+        changed = sorted(there ^ self.written.keys()) or [
+            name for name in sorted(there) if self._stored(name) != self.written[name]
+        ]
+        if changed:
+            raise UnavailableResource(
+                f"{target}: {changed[0]} is not what this run wrote: something else writes to {self.path}; "
+                "stop it, then run again"
+            )
+
+    def _stored(self, name: str) -> bytes:
+        """The checksums of a file as they stand in it; empty where it holds nothing of the kind."""
+        path, _, file = name.rpartition("/")
+        try:
+            if path in self.shapes and file != "zarr.json":
+                return listed_checksums(self.path / name, self._inner(path))
+            return checksum((self.path / name).read_bytes())
+        except (OSError, ValueError):
+            return b""
+
     def _checksums(self, path: str) -> dict[str, str]:
         """For each chunk file of an array, the checksums of its inner chunks: what a reader will expect of it."""
-        chunks, shards = self.schema.field_of(path).chunks_and_shards(self.shapes[path])
-        inner = math.prod(whole // part for whole, part in zip(shards, chunks, strict=True)) if shards else 0
-        return {file.name: listed_checksums(file, inner).hex() for file in (self.path / path).glob("c.*")}
+        return {
+            name.rpartition("/")[2]: known.hex()
+            for name, known in self.written.items()
+            if name.startswith(f"{path}/c.")
+        }
 
 
 def documents(leaf: Path) -> dict[str, str]:
@@ -178,21 +242,31 @@ def commit_leaf(layout: Layout, schema: Schema, keys: Mapping[str, str]) -> Iter
     if tuple(keys) != schema.keys:
         raise InvalidInput(f"{schema.artifact}: is kept by {schema.keys}, got {tuple(keys)}")
     target = layout.leaf(schema.artifact, keys)
-    with staged_folder(layout, "--".join([schema.artifact, *keys.values()]), target) as folder:
-        writer = LeafWriter(folder, schema, zarr.open_group(_Staged(folder), mode="w", zarr_format=3))
+    with staged_folder(layout, target) as folder:
+        writer = LeafWriter(folder, schema)
+        # Made now: what was written could not be told from what is found.
+        _ = writer.group
         yield writer
-        writer._finish()
+        writer._finish(target)
         _make_parent_groups(layout, target)
 
 
 class _Staged(LocalStore):
-    """A folder that nobody reads yet. Files are written in turn: Zarr would leave others to threads that, where the
-    first fails, still write while the folder is being removed, and say so on the standard error stream."""
+    """A folder that nobody reads yet; ``wrote`` is told of every file.
+
+    Files are written in turn: Zarr would leave others to threads that, where the first fails, still write while the
+    folder is being removed, and say so on the standard error stream.
+    """
+
+    def __init__(self, root: Path, wrote: Callable[[str, bytes], None]) -> None:
+        super().__init__(root)
+        self._wrote = wrote
 
     async def set(self, key: str, value: Buffer) -> None:
-        path = self.root / key
+        path, content = self.root / key, value.to_bytes()
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(value.to_bytes())
+        path.write_bytes(content)
+        self._wrote(key, content)
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         if not (self.root / key).exists():
@@ -200,19 +274,32 @@ class _Staged(LocalStore):
 
 
 @contextmanager
-def staged_folder(layout: Layout, name: str, target: Path) -> Iterator[Path]:
-    """A new empty folder that takes the place of ``target`` when the block ends without an error."""
-    folder = layout.staging / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        with _room_for(target):
-            yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(folder, target)
+def staged_folder(layout: Layout, target: Path) -> Iterator[Path]:
+    """A new empty folder that takes the place of ``target`` when the block ends without an error.
+
+    Where ``target`` is a symbolic link, or below one, what it points to is replaced. Raises `UnavailableResource` where
+    another process is writing ``target``.
+    """
+    # Labels have no dots, so no two targets share a name.
+    name = ".".join(Path(os.path.relpath(target, layout.root)).parts)
+    with _work_for(layout, target, name) as (work, place):
+        folder = work / "new"
+        folder.mkdir()
+        yield folder
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_folder(folder, place)
+
+
+@contextmanager
+def _work_for(layout: Layout, target: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """A folder ``name`` of this process's own from which the place of ``target`` can be replaced, and that place."""
+    place = target.resolve()
+    with (
+        _room_for(target),
+        staging_for(layout, place) as staging,
+        claimed(staging, name, target) as work,
+    ):
+        yield work, place
 
 
 def replace_folder(source: Path, target: Path) -> None:
@@ -232,13 +319,12 @@ def replace_folder(source: Path, target: Path) -> None:
 
 
 def write_file(layout: Layout, target: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it there."""
-    layout.staging.mkdir(parents=True, exist_ok=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = layout.staging / target.name
-    with _room_for(target):
+    """Write a file beside its place and rename it there; of several that write it at once, the last one stays."""
+    with _work_for(layout, target, secrets.token_hex(16)) as (work, place):
+        beside = work / "new"
         beside.write_bytes(content)
-    beside.replace(target)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside.replace(place)
 
 
 @contextmanager

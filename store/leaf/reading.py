@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 
 from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
 from store.layout import check_label
+from store.leaf.array import ArrayFiles, ArrayReader
 from store.leaf.metadata import check_document, check_group
-from store.leaf.rows import RowChunks, read_index, row_chunks
+from store.leaf.origin import Origin
+from store.leaf.rows import row_chunks
 from store.leaf.schema import SCHEMA_VERSION, Schema
 from store.leaf.shard import CHECKSUM_BYTES, checksum
 from store.leaf.source import Folder, Source
-from store.leaf.zarr_store import LeafStore
 
 MANIFEST = "bitlake"
-"""Attribute of a leaf's root group: schema name and version, its arrays with the checksums of their chunks, and the
-checksums of the documents of arrays and groups."""
+"""Attribute of a leaf's root group: schema name and version, its arrays with the checksums of their chunks, the
+checksums of the documents of arrays and groups, and what the leaf was made from."""
 
 BLOCK_BYTES = 31 * 1024 * 1024
 """Upper bound of the blocks that `Leaf.blocks` yields, in bytes.
@@ -43,24 +43,6 @@ MOST_INNER_CHUNKS = 1 << 20
 
 
 @dataclass(frozen=True)
-class ArrayFiles:
-    """What is known of an array before anything of it is read.
-
-    ``chunk`` is the shape of an inner chunk and ``inner`` the number of them in the index of each shard, 0 where the
-    array has no shards. ``checksums`` are those of the inner chunks of each chunk file, in order. ``rows`` says how
-    rows lie in the files, where they can be read without Zarr. ``document`` is its ``zarr.json``.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    chunk: tuple[int, ...]
-    inner: int
-    checksums: Mapping[str, tuple[bytes, ...]]
-    rows: RowChunks | None
-    document: bytes
-
-
-@dataclass(frozen=True)
 class Leaf:
     """A complete, checked leaf group, read lazily."""
 
@@ -69,6 +51,7 @@ class Leaf:
     attributes: Mapping[str, Any]
     arrays: Mapping[str, ArrayFiles]
     _groups: Mapping[str, Mapping[str, Any]]
+    origin: Origin
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -90,36 +73,27 @@ class Leaf:
                 sha.update(content)
         return sha.hexdigest()
 
-    @property
-    def store(self) -> LeafStore:
-        """The leaf as a read-only Zarr store in which what is missing or damaged raises."""
-        return LeafStore(self.source, self.arrays)
+    @cached_property
+    def _readers(self) -> dict[str, ArrayReader]:
+        return {path: ArrayReader(self.source, path, files) for path, files in self.arrays.items()}
 
-    def array(self, path: str) -> zarr.Array[Any]:
-        """The Zarr array at ``path``; nothing is read before it is indexed."""
+    def reader(self, path: str) -> ArrayReader:
+        """The array at ``path``, read when it is indexed."""
         self._files(path)
-        return zarr.open_array(self.store, path=path, mode="r")
+        return self._readers[path]
 
     def read(self, path: str, index: Any = ...) -> NDArray[Any]:
-        """The values of an array, or of a part of it; any index that Zarr takes.
+        """The values of an array, or of a part of it, as `ArrayReader.read` takes them.
 
         Consecutive whole rows of uncompressed arrays in the workspace are read straight from their files, everything
-        else by Zarr; what is read is proved in the same way.
+        else by chunks; what is read is proved in the same way.
         """
-        values = self._rows(path, index)
-        return np.asarray(self.array(path)[index]) if values is None else values
+        return self.reader(path).read(index)
 
     def _files(self, path: str) -> ArrayFiles:
         if path not in self.arrays:
             raise MissingArtifact(f"{self.source.label}: has no array {path!r}, only {', '.join(self.paths)}")
         return self.arrays[path]
-
-    def _rows(self, path: str, index: Any) -> NDArray[Any] | None:
-        """The values at ``index`` straight from their files; None where only Zarr can read, or say what is wrong."""
-        files = self._files(path)
-        if files.rows is None or not isinstance(self.source, Folder):
-            return None
-        return read_index(self.source.path / path, files.rows, files.checksums, files.shape, index)
 
     def strings(self, path: str) -> list[str]:
         """The values of a one-dimensional text array."""
@@ -163,18 +137,22 @@ class Leaf:
         return files.chunk[at] * max(1, files.inner)
 
 
-def open_leaf(where: Path | Source, schema: Schema) -> Leaf:
+def open_leaf(where: Path | Source, schema: Schema, keys: Mapping[str, str] | None = None) -> Leaf:
     """Open a leaf and check it against its schema, its list of arrays and the files that are there.
 
-    Raises `MissingArtifact` when there is none and `DamagedArtifact` when it is not what it says it is; a chunk that is
-    not there raises instead of reading as fill values. Only the documents are read, a few kilobytes.
+    ``keys`` are the labels of the place it lies in (model, dataset), which its attributes must repeat; without them
+    a leaf is taken for whatever it says it is.
+
+    Raises `MissingArtifact` when there is none and `DamagedArtifact` when it is not what it says it is, or is that of
+    another cell; a chunk that is not there raises instead of reading as fill values. Only its metadata is read, a few
+    kilobytes.
     """
     if not isinstance(where, Path):
-        return _open(where, schema)
+        return _of_place(_open(where, schema), keys)
     while True:
         place = _inode(where)
         try:
-            leaf = _open(Folder(where), schema)
+            leaf = _of_place(_open(Folder(where), schema), keys)
         except (DamagedArtifact, MissingArtifact):
             if _inode(where) == place:
                 raise
@@ -182,6 +160,37 @@ def open_leaf(where: Path | Source, schema: Schema) -> Leaf:
             if _inode(where) == place:
                 return leaf
         # A commit has put another leaf here between two reads: what was read is of neither.
+
+
+def _of_place(leaf: Leaf, keys: Mapping[str, str] | None) -> Leaf:
+    """The leaf, if it is the one of ``keys``."""
+    place = dict(keys or {})
+    own = {name: leaf.attributes.get(name) for name in place}
+    if own != place:
+        raise DamagedArtifact(
+            f"{leaf.source.label}: holds {leaf.schema.artifact} of {_named(own)}, expected those of {_named(place)}; "
+            "remove it, run `git checkout dvc.lock`, then `dvc pull` (where DVC recorded it like that: "
+            "`dvc repro --force --single-item` with the stage that makes it)"
+        )
+    return leaf
+
+
+def _named(keys: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value!r}" for name, value in keys.items())
+
+
+def same_corpus(embeddings: Leaf, judgements: Leaf) -> None:
+    """Refuse vectors and judgements whose rows are those of different texts, or of the same in another order.
+
+    Raises `DamagedArtifact` naming both and the stage that brings them together.
+    """
+    one, other = (leaf.attributes["corpus_digest"] for leaf in (embeddings, judgements))
+    if one != other:
+        raise DamagedArtifact(
+            f"{embeddings.source.label}: was made from corpus {one[:12]}, but {judgements.source.label} lists the ids "
+            f"of corpus {other[:12]}; run `dvc repro` up to the stage embed of this cell (with `--force` if DVC "
+            "finds nothing to do), or `dvc pull` both"
+        )
 
 
 def _inode(folder: Path) -> int | None:
@@ -214,13 +223,14 @@ def _open(source: Source, schema: Schema) -> Leaf:
         }
         schema.check_contents(list(arrays), {path: files.shape for path, files in arrays.items()})
         schema.check_attributes(attributes)
+        origin = Origin.stated(manifest, attributes)
     except DamagedArtifact:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise DamagedArtifact(
             f"{source.label}: {error}; remove the artifact, then {source.remedy}"
         ) from error
-    return Leaf(source, schema, attributes, arrays, groups)
+    return Leaf(source, schema, attributes, arrays, groups, origin)
 
 
 def _document(source: Source, path: str, documents: Mapping[str, str]) -> bytes:
@@ -292,7 +302,9 @@ def _checked_array(
         checksums[key] = tuple(
             stored[at : at + CHECKSUM_BYTES] for at in range(0, len(stored), CHECKSUM_BYTES)
         )
-    return ArrayFiles(shape, document["data_type"], chunk, inner, checksums, row_chunks(document), content)
+    compressed = any(codec["name"] == "zstd" for codec in codecs)
+    rows = row_chunks(document)
+    return ArrayFiles(shape, document["data_type"], unit, chunk, inner, compressed, checksums, rows, content)
 
 
 def _whole_numbers(path: str, what: str, values: Any, least: int) -> tuple[int, ...]:

@@ -26,8 +26,6 @@ _PLAIN = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "cr
 _PLAIN_BYTES = ({"name": "bytes"}, {"name": "crc32c"})
 """Codecs of uncompressed chunks: of numbers, and of numbers that are single bytes."""
 
-_BASIC = (int, np.integer, slice, type(Ellipsis))
-
 
 @dataclass(frozen=True)
 class RowChunks:
@@ -85,26 +83,29 @@ def row_chunks(document: Mapping[str, Any]) -> RowChunks | None:
     return RowChunks(dtype, axis, tuple(shape[axis + 1 :]), chunk[axis], inner)
 
 
-def write_rows(path: Path, layout: RowChunks, parts: Sequence[NDArray[Any]], fill_value: Any) -> None:
+def write_rows(path: Path, layout: RowChunks, parts: Sequence[NDArray[Any]], fill_value: Any) -> bytes:
     """Write a chunk file of consecutive rows that come in ``parts``, each (rows, *row).
 
     The bytes are those that Zarr would write: the last inner chunk is filled up, those after it are left out.
+    Returns the checksums of the inner chunks, one after the other.
     Raises `InvalidInput` for rows of another shape and for more rows than the file can hold.
     """
     rows = sum(len(part) for part in parts)
     if rows > layout.file_rows:
         raise InvalidInput(f"{path}: got {rows} rows, a chunk file holds {layout.file_rows}")
+    checksums: list[bytes] = []
     with open(path, "wb") as file:
-        chunks = held = value = 0
+        held = value = 0
 
         def put(rows: NDArray[Any]) -> None:
-            nonlocal chunks, held, value
+            nonlocal held, value
             data = rows.reshape(-1).view(np.uint8)
             file.write(data.data)
             held, value = held + len(rows), _extend(value, data)
             if held == layout.chunk_rows:
-                file.write(_stored(value))
-                chunks, held, value = chunks + 1, 0, 0
+                checksums.append(_stored(value))
+                file.write(checksums[-1])
+                held = value = 0
 
         for part in parts:
             if part.shape[1:] != layout.row:
@@ -116,7 +117,8 @@ def write_rows(path: Path, layout: RowChunks, parts: Sequence[NDArray[Any]], fil
                 rest = rest[room:]
         if held:
             put(np.full((layout.chunk_rows - held, *layout.row), fill_value, layout.dtype))
-        file.write(layout.index(chunks))
+        file.write(layout.index(len(checksums)))
+    return b"".join(checksums)
 
 
 def read_rows(
@@ -180,21 +182,13 @@ def _stored(value: int) -> bytes:
     return value.to_bytes(CHECKSUM_BYTES, "little")
 
 
-def read_index(
-    folder: Path,
-    layout: RowChunks,
-    checksums: Mapping[str, Sequence[bytes]],
-    shape: tuple[int, ...],
-    index: Any,
+def read_spans(
+    folder: Path, layout: RowChunks, checksums: Mapping[str, Sequence[bytes]], spans: Sequence[range]
 ) -> NDArray[Any] | None:
-    """The values at an index of the array in ``folder``: consecutive whole rows, in one or several leading positions.
+    """The values at consecutive positions along each dimension of the array in ``folder``.
 
-    None for any other index, and where `read_rows` finds something that is not as it should be.
+    None where rows are not whole, and where `read_rows` finds something that is not as it should be.
     """
-    chosen = _spans(index, shape)
-    if chosen is None:
-        return None
-    spans, dropped = chosen
     trailing = spans[layout.axis + 1 :]
     if any(len(span) < size for span, size in zip(trailing, layout.row, strict=True)):
         return None
@@ -209,30 +203,4 @@ def read_index(
                 part = block[first - rows.start : last - rows.start]
                 if not read_rows(folder / name, layout, checksums[name], first - start, part):
                     return None
-    return values.reshape([len(span) for at, span in enumerate(spans) if at not in dropped])
-
-
-def _spans(index: Any, shape: tuple[int, ...]) -> tuple[list[range], set[int]] | None:
-    """Positions along each dimension, and the dimensions that a number takes away; None for all but basic indices."""
-    parts = index if isinstance(index, tuple) else (index,)
-    if any(type(part) is bool or not isinstance(part, _BASIC) for part in parts):
-        return None
-    gaps = [at for at, part in enumerate(parts) if part is Ellipsis]
-    gap = gaps[0] if gaps else len(parts)
-    left = len(shape) - len(parts) + len(gaps)
-    if len(gaps) > 1 or left < 0:
-        return None
-    spans, dropped = [], set()
-    whole = [*parts[:gap], *[slice(None)] * left, *parts[gap + 1 :]]
-    for at, (part, size) in enumerate(zip(whole, shape, strict=True)):
-        if isinstance(part, slice):
-            start, stop, step = part.indices(size)
-            if step != 1:
-                return None
-            spans.append(range(start, max(start, stop)))
-        else:
-            if not -size <= part < size:
-                return None
-            spans.append(range(part % size, part % size + 1))
-            dropped.add(at)
-    return spans, dropped
+    return values

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from benchmarks._proportions import Rates, bytes_of, tables
+from store.codecs.int8 import Int8Codec
 from store.codecs.phase1_codec import Phase1Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.errors import InvalidInput
 
 RATES = Rates(

@@ -59,7 +59,7 @@ def test_parts_are_shards_or_equal_parts_of_one(
     parts = Rows(embeddings, "documents").parts(Cutting())
     assert parts == [slice(at, min(at + size, 1000)) for at in range(0, 1000, size)]
     shard = embeddings.shard_rows("documents")
-    assert shard == embeddings.array("documents").shards[0] == 256  # type: ignore[index]
+    assert shard == embeddings.arrays["documents"].unit[0] == 256
     assert all(part.start // shard == (part.stop - 1) // shard for part in parts)
 
 

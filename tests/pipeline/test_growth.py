@@ -18,8 +18,8 @@ from pipeline import graph, growth, params
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.codecs import phase1
+from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec
-from store.codecs.scalar import Int8Codec
 from store.encoders.sentence import SentenceEncoder
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
@@ -281,7 +281,7 @@ def test_code_that_computes_values_is_a_codec_s_or_an_encoder_s_alone() -> None:
         }
         assert {str(Path(path).parent) for path in closure if path not in allowed} == packages
     assert "store/search/inner_product.py" in import_closure(ROOT, "store.codecs.pq")
-    assert growth.code_digest("store.codecs.pq") != growth.code_digest("store.codecs.scalar")
+    assert growth.code_digest("store.codecs.pq") != growth.code_digest("store.codecs.int8")
 
 
 def test_damage_of_the_earlier_leaf_is_computed_anew(collection: Collection, counts: dict[str, int]) -> None:

@@ -185,7 +185,7 @@ def test_a_remote_that_cannot_be_asked_is_a_note(project: Checkout) -> None:
     assert {step.state for step in found.steps} == {DONE}
     (note,) = found.notes
     assert note.startswith("remote 'gone': cannot be asked (")
-    assert note.endswith("; see that it can be reached")
+    assert note.endswith("; see that it can be reached, then try again")
 
 
 def test_what_makes_a_step_stale_is_named(project: Checkout) -> None:
@@ -232,7 +232,8 @@ def test_a_lock_file_with_a_conflict_is_named(project: Checkout) -> None:
         "<<<<<<< ours\nschema: '2.0'\n=======\nstages: {}\n>>>>>>> theirs\n"
     )
     with pytest.raises(
-        InvalidInput, match=r"^dvc\.lock: is no YAML \(.*\); mend it, or git checkout dvc\.lock$"
+        InvalidInput,
+        match=r"^dvc\.lock: holds both sides of a merge; run `git checkout --theirs dvc\.lock` or",
     ):
         status(project)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -63,7 +64,7 @@ class History(RuleBasedStateMachine):
             found = lake.embeddings.sel(model="m", dataset=cell)
             np.testing.assert_array_equal(found.documents, vectors(rows, seed=seed))
             np.testing.assert_array_equal(found.queries, vectors(3, seed=seed))
-            assert found.attrs["encoder"] == {"seed": seed}
+            assert json.loads(found.attrs["encoder"]) == {"seed": seed}
 
     @initialize(rows=st.integers(1, 700))
     def begin(self, rows: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import pytest
 
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.geometry import GEOMETRY
+from store.artifacts.judgements import JUDGEMENTS
 from store.errors import DamagedArtifact, MissingArtifact
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
-from store.leaf.reading import Leaf, open_leaf
-from tests.store.lakes import CELL, commit_embeddings, describe_embeddings, forge, vectors
+from store.leaf.reading import Leaf, open_leaf, same_corpus
+from store.leaf.source import Folder
+from tests.store.lakes import CELL, commit_embeddings, commit_judgements, describe_embeddings, forge, vectors
 
 
 @pytest.fixture
@@ -41,6 +44,39 @@ def test_a_leaf_that_is_not_there_names_the_remedy(tmp_path: Path) -> None:
 def test_another_artifact_in_its_place_is_refused(folder: Path) -> None:
     with pytest.raises(DamagedArtifact, match="holds 'embeddings' version 3, expected 'geometry'"):
         open_leaf(folder, GEOMETRY)
+
+
+@pytest.mark.parametrize("name", ["model", "dataset"])
+def test_a_leaf_of_another_cell_is_refused_in_the_place_of_this_one(tmp_path: Path, name: str) -> None:
+    layout = Layout(tmp_path)
+    commit_embeddings(layout)
+    keys = {**CELL, name: "other"}
+    (place := layout.leaf("embeddings", keys)).parent.mkdir(exist_ok=True)
+    layout.leaf("embeddings", CELL).rename(place)
+    assert open_leaf(place, EMBEDDINGS).attributes[name] == CELL[name]
+    with pytest.raises(
+        DamagedArtifact,
+        match=rf"holds embeddings of .*{name} '{CELL[name]}'.*, expected those of .*{name} 'other'.*; remove it, run",
+    ):
+        open_leaf(place, EMBEDDINGS, keys)
+    with pytest.raises(DamagedArtifact, match="expected those of"):
+        open_leaf(Folder(place), EMBEDDINGS, keys)
+    assert open_leaf(place, EMBEDDINGS, CELL).attributes[name] == CELL[name]
+
+
+def test_vectors_and_judgements_of_different_corpora_do_not_meet(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    commit_embeddings(layout)
+    commit_judgements(layout, documents=100, queries=10)
+    embeddings = open_leaf(layout.leaf("embeddings", CELL), EMBEDDINGS)
+    judgements = open_leaf(layout.leaf("judgements", {"dataset": "d"}), JUDGEMENTS)
+    same_corpus(embeddings, judgements)
+    other = replace(judgements, attributes={**judgements.attributes, "corpus_digest": "1" * 64})
+    with pytest.raises(
+        DamagedArtifact,
+        match=r"embeddings/m/d: was made from corpus 0{12}, but .*judgements/d lists .* corpus 1{12}; run `dvc repro`",
+    ):
+        same_corpus(embeddings, other)
 
 
 def test_a_missing_chunk_raises_instead_of_reading_as_zeros(folder: Path) -> None:
@@ -112,11 +148,11 @@ def test_blocks_cover_every_row_once(folder: Path, monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_whole_rows_of_the_workspace_are_read_without_zarr(
+def test_whole_rows_of_the_workspace_are_read_straight_from_their_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = opened(folder)
-    monkeypatch.delattr("zarr.open_array")
+    monkeypatch.delattr("store.leaf.array.decoded")
     np.testing.assert_array_equal(leaf.read("documents"), vectors(300))
     np.testing.assert_array_equal(leaf.read("documents", slice(60, 70)), vectors(300)[60:70])
     np.testing.assert_array_equal(leaf.read("documents", -1), vectors(300)[-1])
@@ -124,13 +160,13 @@ def test_whole_rows_of_the_workspace_are_read_without_zarr(
 
 
 @pytest.mark.parametrize("index", [slice(0, 99, 7), (slice(None), 3), [5, 2], (3, 4)])
-def test_every_other_index_is_read_by_zarr(folder: Path, index: Any) -> None:
+def test_every_other_index_is_read_by_chunks(folder: Path, index: Any) -> None:
     np.testing.assert_array_equal(opened(folder).read("documents", index), vectors(300)[index])
 
 
 def test_an_array_that_is_not_there_is_named(folder: Path) -> None:
     leaf = opened(folder)
-    for read in (leaf.read, leaf.array, lambda path: next(leaf.blocks(path))):
+    for read in (leaf.read, leaf.reader, lambda path: next(leaf.blocks(path))):
         with pytest.raises(MissingArtifact, match=r"has no array 'vectors', only documents, queries"):
             read("vectors")
 
