@@ -1,26 +1,30 @@
 """Failure modes: queries that binary codes lose and PQ of the same bytes keeps, the reverse, and what they share."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Constraint
 
-from analysis.failures.compare import COLUMNS, Failures, Found, Truth, compare_codecs, judged_scores, table
+from analysis.failures.cell import judged_scores, searches, truth_of
+from analysis.failures.compare import compare_codecs, table
 from analysis.failures.worst import markdown, wanted_documents, worst
-from analysis.quality.results import csv_text
+from analysis.report.tables import csv_text
+from pipeline.cell_quality import labelled_neighbours
 from pipeline.judged import read_judgements
 from pipeline.stage import DATASET, STUDY, Run, Section, Stage
-from store.artifacts.configuration import read_configurations
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
-from store.errors import InvalidInput
 from store.leaf.commit import write_file
-from store.leaf.reading import Leaf
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CSV = "report/failures.csv"
 LOCAL = "report/local/worst-queries.md"
@@ -58,19 +62,22 @@ def run(run: Run[Params]) -> None:
     """Compare every length that both codecs have, in every cell; write the table and the local report."""
     settings = run.params
     queries = {name: read_texts(run.layout.corpus(name) / QUERIES_FILE) for name in run.study.datasets}
-    found: list[Failures] = []
-    reverse: list[Failures] = []
+    found: list[xr.Dataset] = []
+    reverse: list[xr.Dataset] = []
     for keys in run.study.cells():
         truth = _truth(run, keys, np.array([len(text.split()) for text in queries[keys[DATASET]]], np.int64))
-        codec = _found(run.open(BINARY_NEIGHBOURS, keys), "codec", settings.codec, settings.k)
-        reference = _found(run.open(QUANTIZED_NEIGHBOURS, keys), "reference", settings.reference, settings.k)
+        binary, quantized = (
+            labelled_neighbours(run, schema, keys) for schema in (BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
+        )
+        codec = searches(binary, settings.codec, settings.k, "codec")
+        reference = searches(quantized, settings.reference, settings.k, "reference")
         for bits in sorted(codec.keys() & reference.keys()):
-            lost, opposite = compare_codecs(truth, bits, codec[bits], reference[bits], settings.cut)
+            lost, opposite = compare_codecs(truth, codec[bits], reference[bits], settings.cut)
             found.append(lost)
             reverse.append(opposite)
     both = [side for pair in zip(found, reverse, strict=True) for side in pair]
     rows = table(both, draws=settings.draws, seed=settings.seed, confidence=settings.confidence)
-    write_file(run.layout, run.layout.root / CSV, csv_text(rows, COLUMNS).encode())
+    write_file(run.layout, run.layout.root / CSV, csv_text(rows).encode())
 
     chosen = worst(found, settings.worst)
     documents = {
@@ -82,51 +89,18 @@ def run(run: Run[Params]) -> None:
     run.say(f"{len(found)} comparisons, {len(rows)} rows in {CSV}; {len(chosen)} queries in {LOCAL}")
 
 
-def _truth(run: Run[Params], keys: dict[str, str], query_words: NDArray[np.int64]) -> Truth:
+def _truth(run: Run[Params], keys: dict[str, str], query_words: NDArray[np.int64]) -> xr.Dataset:
     embeddings, leaf = run.open(EMBEDDINGS, keys), run.open(JUDGEMENTS, keys)
-    exact = run.open(EXACT_NEIGHBOURS, keys)
     judgements = read_judgements(leaf)
-    first = (0, slice(None), slice(run.params.k))
-    return Truth(
-        **keys,
-        judgements=judgements,
-        judged_score=judged_scores(embeddings.read("queries"), embeddings.blocks("documents"), judgements),
+    return truth_of(
+        judgements,
+        judged_scores(embeddings.read("queries"), embeddings.blocks("documents"), judgements),
+        run.labelled(EXACT_NEIGHBOURS, keys),
         self_row=leaf.read("self_row"),
-        rows=exact.read("rows", first),
-        scores=exact.read("scores", first),
         query_words=query_words,
         n_documents=embeddings.size("document"),
+        k=run.params.k,
     )
-
-
-def _found(leaf: Leaf, setting: str, codec: str, k: int) -> dict[int, Found]:
-    """The plain searches of one codec by bits, the seeds of each stacked."""
-    configurations = read_configurations(leaf)
-    if k > leaf.size("rank"):
-        raise InvalidInput(
-            f"failures.k: {k} is more than the {leaf.size('rank')} ranks that were searched; lower it"
-        )
-    plain = [
-        index
-        for index, one in enumerate(configurations)
-        if one.codec == codec and not one.variant and not one.rescore
-    ]
-    if not plain:
-        known = ", ".join(sorted({one.codec for one in configurations}))
-        raise InvalidInput(f"failures.{setting}: {codec!r} was not searched; choose one of {known}")
-    by_bits: dict[int, list[int]] = {}
-    for index in plain:
-        by_bits.setdefault(configurations[index].bits, []).append(index)
-
-    def of(indices: list[int]) -> Found:
-        rows = np.stack([leaf.read("rows", (index, slice(None), slice(k))) for index in indices])
-        if leaf.schema is BINARY_NEIGHBOURS:
-            kth = np.stack([leaf.read("distances", (index, slice(None), k - 1)) for index in indices])
-            judged = np.stack([leaf.read("judged_distance", index) for index in indices])
-            return Found(codec, rows, kth, judged)
-        return Found(codec, rows, undertrained=codec in leaf.attributes["undertrained"])
-
-    return {bits: of(indices) for bits, indices in by_bits.items()}
 
 
 def _texts_of(path: Path, wanted: Set[int]) -> dict[int, str]:

@@ -2,12 +2,15 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field as Constraint
 
-from analysis.intervals.regimes import Side, compare, count_regimes, table_text
+from analysis.intervals.regimes import Side, compare, count_regimes
+from analysis.quality.figures import join
 from analysis.report.curves import png
 from analysis.report.regimes import differences_by_cell
-from pipeline.cell_quality import of_codecs, read_quality
+from analysis.report.tables import csv_text
+from pipeline.cell_quality import further_quality
 from pipeline.stage import STUDY, Run, Section, Stage
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
@@ -37,17 +40,12 @@ class Params(Section):
 def run(run: Run[Params]) -> None:
     """Compare both codecs at every size that both have, in every cell."""
     settings = run.params
-    codecs = {settings.first.codec, settings.second.codec}
-    cells = [
-        of_codecs(
-            [
-                read_quality(run.open(QUALITY, keys)),
-                read_quality(run.open(EXTENDED_QUALITY, keys), "searched"),
-            ],
-            codecs,
-        )
-        for keys in run.study.cells()
-    ]
+    cells = []
+    for keys in run.study.cells():
+        cell = join([run.labelled(QUALITY, keys), further_quality(run, keys)])
+        # Every cell is kept until the family is whole, but no more of it than is compared.
+        compared = cell["codec"].isin([settings.first.codec, settings.second.codec])
+        cells.append(cell[["value"]].isel(configuration=np.flatnonzero(compared)))
     rows = compare(
         cells,
         settings.first,
@@ -59,7 +57,7 @@ def run(run: Run[Params]) -> None:
         seed=settings.seed,
         confidence=settings.confidence,
     )
-    write_file(run.layout, run.layout.root / CSV, table_text(rows).encode())
+    write_file(run.layout, run.layout.root / CSV, csv_text(rows).encode())
     write_file(run.layout, run.layout.root / PICTURE, png(differences_by_cell(rows, settings.margin)))
     counted = ", ".join(f"{number} {name}" for name, number in count_regimes(rows).items())
     run.say(

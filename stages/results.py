@@ -6,8 +6,10 @@ from typing import Annotated
 from pydantic import Field as Constraint
 from pydantic import model_validator
 
-from analysis.quality.results import COLUMNS, Gap, csv_text, cube, gap_rows, headline, summarise, table
-from pipeline.cell_quality import read_quality
+from analysis.quality.figures import join, summarise
+from analysis.quality.results import Gap, cube, headline, table
+from analysis.report.tables import csv_text
+from pipeline.cell_quality import further_quality
 from pipeline.stage import STUDY, Run, Section, Stage
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
@@ -65,26 +67,21 @@ def run(run: Run[Params]) -> None:
     """Average over seeds and queries, with paired intervals, for every cell of the study."""
     settings, gaps = run.params, _gaps(run)
     missing = {(gap.model, gap.dataset): gap.artifacts for gap in gaps}
-    cells, summaries = [], []
+    recalls, figures = [], []
     for keys in run.study.cells():
         lacking = missing.get((keys["model"], keys["dataset"]), ())
         if QUALITY.artifact in lacking:
             continue
-        parts = [read_quality(run.open(QUALITY, keys))]
-        cells.append(parts[0])
+        cell = run.labelled(QUALITY, keys)
         if EXTENDED_QUALITY.artifact not in lacking:
-            extended = run.open(EXTENDED_QUALITY, keys)
-            parts += [read_quality(extended, "searched"), read_quality(extended, "rescored")]
-        found = [
-            summary
-            for part in parts
-            for summary in summarise(
-                part, draws=settings.draws, seed=settings.seed, confidence=settings.confidence
-            )
-        ]
-        summaries += sorted(found, key=lambda summary: summary.configuration)
-    figures = headline(
-        cells,
+            cell = join([cell, further_quality(run, keys)])
+        figures.append(
+            summarise(cell, draws=settings.draws, seed=settings.seed, confidence=settings.confidence)
+        )
+        # The headline takes no more of a cell, and every cell is kept until then.
+        recalls.append(cell[["value"]].sel(metric=["recall"]))
+    shown = headline(
+        recalls,
         names=settings.headline.codecs,
         versus=settings.headline.versus,
         k=settings.headline.k,
@@ -93,17 +90,17 @@ def run(run: Run[Params]) -> None:
         confidence=settings.confidence,
     )
     with run.commit(RESULTS) as writer:
-        for name, values in cube(summaries, cells, gaps).items():
-            writer.write(name, values)
+        for name, variable in cube(figures, gaps).variables.items():
+            writer.write(str(name), variable.values)
         writer.describe(
             study=run.study.name, confidence=settings.confidence, draws=settings.draws, seed=settings.seed
         )
     if gaps:
-        figures["cells_incomplete"] = len(gaps)
-    rows = [*table(summaries), *gap_rows(gaps)]
-    write_file(run.layout, run.layout.root / CSV, csv_text(rows, COLUMNS).encode())
-    write_file(run.layout, run.layout.root / METRICS, (json.dumps(figures, indent=2) + "\n").encode())
-    run.say(f"{len(cells)} cells, {len(rows)} rows in {CSV}")
+        shown["cells_incomplete"] = len(gaps)
+    rows = table(figures, gaps)
+    write_file(run.layout, run.layout.root / CSV, csv_text(rows).encode())
+    write_file(run.layout, run.layout.root / METRICS, (json.dumps(shown, indent=2) + "\n").encode())
+    run.say(f"{len(figures)} cells, {len(rows)} rows in {CSV}")
     for gap in gaps:
         run.say(f"{gap.model} × {gap.dataset} is missing: {gap.text}")
 

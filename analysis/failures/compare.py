@@ -2,26 +2,31 @@
 
 Both directions are treated alike, and what sets the lost queries apart is compared with an interval.
 Definitions and what may be concluded: docs/failures.md.
+
+`compare_codecs` takes the truth and the searches of a cell from `analysis.failures.cell`; their dimensions may come in
+any order.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.failures.cell import NONE, Floats, answers, judgements_of
 from analysis.intervals.bootstrap import bootstrap_means
+from analysis.quality.figures import UNDERTRAINED
 from analysis.quality.per_query import Judgements, gains
-from analysis.quality.results import UNDERTRAINED
 from store.errors import InvalidInput
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 MARGIN = "margin"
 HAMMING_MARGIN = "hamming_margin"
@@ -58,112 +63,6 @@ COLUMNS = (
 
 MIN_GROUP = 20
 """Queries that either group needs for an interval: with fewer it is too short (docs/failures.md)."""
-
-NONE = -1
-"""Stands for the answer of a query none of whose relevant documents may be found."""
-
-_PAIRS = 1 << 12  # pairs scored at a time
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """A cell as exact search and its judges see it.
-
-    ``judged_score`` (judgement,) float64 is the exact inner product of each judged pair; ``self_row`` (query,) int32
-    the document left out of a query's search, or -1. ``rows`` and ``scores`` (query, k) are the exact neighbours;
-    ``query_words`` (query,) int64 counts words; ``n_documents`` are searched.
-    """
-
-    model: str
-    dataset: str
-    judgements: Judgements
-    judged_score: Floats
-    self_row: NDArray[np.int32]
-    rows: NDArray[np.int32]
-    scores: Floats
-    query_words: NDArray[np.int64]
-    n_documents: int
-
-    @property
-    def k(self) -> int:
-        """Ranks that are looked at."""
-        return int(self.rows.shape[1])
-
-    def answers(self) -> NDArray[np.int64]:
-        """The judgement that stands for each query, (query,) int64: its relevant document of the best exact score.
-
-        Among equal scores that of the smaller row; `NONE` where the only relevant document is the query itself.
-        """
-        judged = self.judgements
-        usable = np.flatnonzero((judged.relevance > 0) & (judged.document != self.self_row[judged.query]))
-        order = usable[np.lexsort((-self.judged_score[usable], judged.query[usable]))]
-        query, first = np.unique(judged.query[order], return_index=True)
-        answers = np.full(judged.n_queries, NONE, np.int64)
-        answers[query] = order[first]
-        return answers
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What a codec found in a cell at one size: ``rows`` (seed, query, k) int32.
-
-    For a Hamming search also ``kth_distance`` (seed, query), the distance at rank k, and ``judged_distance`` (seed,
-    judgement), both in bits.
-    """
-
-    codec: str
-    rows: NDArray[np.int32]
-    kth_distance: NDArray[np.int32] | None = None
-    judged_distance: NDArray[np.int32] | None = None
-    undertrained: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Failures:
-    """Queries of a cell that ``loser`` loses and ``keeper``, a code of the same ``bits``, keeps.
-
-    ``lost`` are these, ``opposite`` those that only ``loser`` keeps, ``kept`` those that both keep; all (query,) bool.
-    ``loss`` (query,) is the recall of ``keeper`` minus that of ``loser``; ``covariates`` are (query,) float64 with NaN
-    where one is not defined.
-    """
-
-    truth: Truth
-    bits: int
-    loser: Found
-    keeper: Found
-    lost: NDArray[np.bool_]
-    opposite: NDArray[np.bool_]
-    kept: NDArray[np.bool_]
-    loss: Floats
-    covariates: Mapping[str, Floats]
-
-
-def judged_scores(
-    queries: NDArray[np.float16],
-    blocks: Iterable[tuple[int, NDArray[np.float16]]],
-    judgements: Judgements,
-) -> Floats:
-    """Inner product of each judged pair, (judgement,) float64, from the stored vectors.
-
-    ``blocks`` are consecutive documents as (first row, (rows, dimension)). For normalised float16 vectors these
-    are the exact inner products, whatever the order of summation, and so the scores of the exact search (see
-    `store.search.inner_product`).
-    """
-    scores = np.full(len(judgements.document), np.nan)
-    for first, block in blocks:
-        inside = np.flatnonzero((judgements.document >= first) & (judgements.document < first + len(block)))
-        for at in range(0, len(inside), _PAIRS):
-            pairs = inside[at : at + _PAIRS]
-            scores[pairs] = np.vecdot(
-                queries[judgements.query[pairs]].astype(np.float64),
-                block[judgements.document[pairs] - first].astype(np.float64),
-            )
-    if np.isnan(scores).any():
-        raise InvalidInput(
-            f"judgements: document row {judgements.document[np.isnan(scores)][0]} has no vector; "
-            "embed the corpus that the judgements belong to"
-        )
-    return scores
 
 
 def attainable_recall(rows: NDArray[np.int32], judgements: Judgements) -> Floats:
@@ -212,79 +111,105 @@ def displacing_hubness(rows: NDArray[np.int32], exact: NDArray[np.int32], n_docu
 
 
 def compare_codecs(
-    truth: Truth, bits: int, first: Found, second: Found, cut: float
-) -> tuple[Failures, Failures]:
+    truth: xr.Dataset, first: xr.Dataset, second: xr.Dataset, cut: float
+) -> tuple[xr.Dataset, xr.Dataset]:
     """Queries that ``first`` loses and ``second`` keeps, and the reverse; a query is kept at recall ≥ ``cut``.
 
-    Raises InvalidInput for found rows of another shape than the exact ones.
+    Each result has over (query): ``lost``, that its loser loses and its keeper keeps; ``opposite``, that only its loser
+    keeps; ``kept``, that both keep; ``loss``, the recall of the keeper minus that of the loser; ``answer_row``, or
+    `NONE`. ``value`` (covariate, query) float64 is NaN where a covariate is not defined. ``found_rows`` (seed, query,
+    rank) are the loser's, ``exact_rows`` (query, rank) the exact ones. Raises InvalidInput for found rows of another
+    shape than the exact ones.
     """
-    for found in (first, second):
-        if found.rows.shape[1:] != truth.rows.shape:
+    import xarray as xr
+
+    exact, scores = (truth[name].transpose("query", "rank").values for name in ("rows", "scores"))
+    rows = [found["rows"].transpose("seed", "query", "rank").values for found in (first, second)]
+    for found, of_found in zip((first, second), rows, strict=True):
+        if of_found.shape[1:] != exact.shape:
             raise InvalidInput(
-                f"{found.codec} at {bits} bits: found {found.rows.shape[1:]} (queries, ranks), "
-                f"the exact search {truth.rows.shape}; search them with the same settings"
+                f"{found.attrs['codec']} at {found.attrs['bits']} bits: found {of_found.shape[1:]} (queries, ranks), "
+                f"the exact search {exact.shape}; search them with the same settings"
             )
-    recall = [attainable_recall(found.rows, truth.judgements) for found in (first, second)]
+    judgements, standing = judgements_of(truth), answers(truth)
+    recall = [attainable_recall(of_found, judgements) for of_found in rows]
     keeps = [of_codec >= cut for of_codec in recall]
+    answered = standing != NONE
     general = {
-        MARGIN: _margin(truth),
-        DENSITY: truth.scores.mean(axis=1),
-        WORDS: truth.query_words.astype(np.float64),
+        MARGIN: np.where(answered, truth["judged_score"].values[standing] - scores[:, -1], np.nan),
+        DENSITY: scores.mean(axis=1),
+        WORDS: truth["query_words"].values.astype(np.float64),
     }
 
-    def failures(loser: int) -> Failures:
+    def failures(loser: int) -> xr.Dataset:
         found, keeper = (first, second)[loser], (first, second)[1 - loser]
-        own = {HUBNESS: displacing_hubness(found.rows, truth.rows, truth.n_documents)}
-        if found.judged_distance is not None and found.kth_distance is not None:
+        n_documents = truth.attrs["n_documents"]
+        own = {HUBNESS: displacing_hubness(rows[loser], exact, n_documents)}
+        if "judged_distance" in found:
             own[HAMMING_MARGIN] = _hamming_margin(
-                truth.answers(), found.judged_distance, found.kth_distance, bits
+                standing,
+                found["judged_distance"].transpose("seed", "judgement").values,
+                found["kth_distance"].transpose("seed", "query").values,
+                found.attrs["bits"],
             )
-        return Failures(
-            truth=truth,
-            bits=bits,
-            loser=found,
-            keeper=keeper,
-            lost=~keeps[loser] & keeps[1 - loser],
-            opposite=keeps[loser] & ~keeps[1 - loser],
-            kept=keeps[0] & keeps[1],
-            loss=recall[1 - loser] - recall[loser],
-            covariates=dict(sorted({**general, **own}.items())),
+        covariates = dict(sorted({**general, **own}.items()))
+        return xr.Dataset(
+            {
+                "lost": ("query", ~keeps[loser] & keeps[1 - loser]),
+                "opposite": ("query", keeps[loser] & ~keeps[1 - loser]),
+                "kept": ("query", keeps[0] & keeps[1]),
+                "loss": ("query", recall[1 - loser] - recall[loser]),
+                "answer_row": ("query", np.where(answered, truth["judged_document"].values[standing], NONE)),
+                "value": (("covariate", "query"), np.stack(list(covariates.values()))),
+                "found_rows": (("seed", "query", "rank"), rows[loser]),
+                "exact_rows": (("query", "rank"), exact),
+            },
+            coords={"covariate": list(covariates)},
+            attrs={
+                "model": truth.attrs["model"],
+                "dataset": truth.attrs["dataset"],
+                "n_documents": n_documents,
+                "bits": found.attrs["bits"],
+                "k": exact.shape[1],
+                "lost_by": found.attrs["codec"],
+                "kept_by": keeper.attrs["codec"],
+                "undertrained": found.attrs["undertrained"] or keeper.attrs["undertrained"],
+            },
         )
 
     return failures(0), failures(1)
 
 
-def table(failures: Sequence[Failures], *, draws: int, seed: int, confidence: float) -> list[dict[str, Any]]:
-    """Rows of ``report/failures.csv``: one per comparison and covariate, in the given order."""
-    rows = []
+def table(failures: Sequence[xr.Dataset], *, draws: int, seed: int, confidence: float) -> pd.DataFrame:
+    """The rows of ``report/failures.csv``: one per comparison and covariate, in the given order."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
     for found in failures:
-        undertrained = found.loser.undertrained or found.keeper.undertrained
+        lost, kept = found["lost"].values, found["kept"].values
         shared = {
-            "model": found.truth.model,
-            "dataset": found.truth.dataset,
-            "bits": found.bits,
-            "k": found.truth.k,
-            "lost_by": found.loser.codec,
-            "kept_by": found.keeper.codec,
-            "n_queries": len(found.lost),
-            "n_lost": int(found.lost.sum()),
-            "n_opposite": int(found.opposite.sum()),
-            "n_kept_by_both": int(found.kept.sum()),
-            "flags": UNDERTRAINED if undertrained else "",
+            **{name: found.attrs[name] for name in ("model", "dataset", "bits", "k", "lost_by", "kept_by")},
+            "n_queries": len(lost),
+            "n_lost": int(lost.sum()),
+            "n_opposite": int(found["opposite"].sum()),
+            "n_kept_by_both": int(kept.sum()),
+            "flags": UNDERTRAINED if found.attrs["undertrained"] else "",
         }
+        names = found["covariate"].values.tolist()
+        covariates = dict(zip(names, found["value"].transpose("covariate", "query").values, strict=True))
         # Covariates with values for the same queries are resampled together.
         alike: dict[bytes, list[str]] = defaultdict(list)
-        for name, values in found.covariates.items():
+        for name, values in covariates.items():
             alike[np.isnan(values).tobytes()].append(name)
         compared: dict[str, dict[str, Any]] = {}
-        for names in alike.values():
-            values = np.stack([found.covariates[name] for name in names])
+        for together in alike.values():
+            values = np.stack([covariates[name] for name in together])
             defined = ~np.isnan(values[0])
-            groups = (values[:, found.lost & defined], values[:, found.kept & defined])
+            groups = (values[:, lost & defined], values[:, kept & defined])
             figures = compare_groups(*groups, draws=draws, seed=seed, confidence=confidence)
-            compared |= dict(zip(names, figures, strict=True))
-        rows += [{**shared, "covariate": name, **compared[name]} for name in found.covariates]
-    return rows
+            compared |= dict(zip(together, figures, strict=True))
+        rows += [{**shared, "covariate": name, **compared[name]} for name in names]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def compare_groups(
@@ -372,18 +297,12 @@ def _mean(values: Floats) -> float:
     return math.fsum(values) / len(values) if len(values) else float("nan")
 
 
-def _margin(truth: Truth) -> Floats:
-    """Exact score of the query's answer minus that at rank k, (query,) float64; NaN without an answer."""
-    answers = truth.answers()
-    return np.where(answers == NONE, np.nan, truth.judged_score[answers] - truth.scores[:, -1])
-
-
 def _hamming_margin(
-    answers: NDArray[np.int64],
+    standing: NDArray[np.int64],
     judged_distance: NDArray[np.int32],
-    kth_distance: NDArray[np.int32],
+    kth_distance: NDArray[np.int64],
     bits: int,
 ) -> Floats:
     """(Distance at rank k − distance of the answer) ÷ bits, mean over seeds, (query,); NaN without an answer."""
-    difference = kth_distance.astype(np.int64) - judged_distance[:, answers]
-    return np.where(answers == NONE, np.nan, difference.sum(axis=0) / (bits * len(difference)))
+    difference = kth_distance.astype(np.int64) - judged_distance[:, standing]
+    return np.where(standing == NONE, np.nan, difference.sum(axis=0) / (bits * len(difference)))

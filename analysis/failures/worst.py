@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.failures.compare import HAMMING_MARGIN, NONE, Failures, displacing, k_occurrence
+from analysis.failures.cell import NONE
+from analysis.failures.compare import HAMMING_MARGIN, displacing, k_occurrence
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHOWN_WORDS = 40
 """Words shown of a document."""
@@ -31,9 +36,12 @@ class Displacing:
 
 @dataclass(frozen=True, eq=False)
 class LostQuery:
-    """A query where it is lost worst; ``times`` counts the comparisons of its dataset in which it is lost."""
+    """A query where it is lost worst; ``times`` counts the comparisons of its dataset in which it is lost.
 
-    failures: Failures
+    ``failures`` is that comparison, as `compare_codecs` gives it.
+    """
+
+    failures: xr.Dataset
     query: int
     times: int
     comparisons: int
@@ -41,52 +49,61 @@ class LostQuery:
     displacing: tuple[Displacing, ...]
 
 
-def worst(failures: Sequence[Failures], number: int) -> list[LostQuery]:
+def worst(failures: Sequence[xr.Dataset], number: int) -> list[LostQuery]:
     """The queries with the largest loss, among equal losses those with the smallest Hamming margin.
 
     Each query is given once, for the model and length at which it is lost worst. Remaining ties go to the earlier
     comparison and the smaller row.
     """
-    lost = [(at, int(query)) for at, found in enumerate(failures) for query in np.flatnonzero(found.lost)]
+    lost = [
+        (at, int(query))
+        for at, found in enumerate(failures)
+        for query in np.flatnonzero(found["lost"].values)
+    ]
+    losses = [found["loss"].values for found in failures]
+    margins = [
+        np.nan_to_num(found["value"].sel(covariate=HAMMING_MARGIN).values)
+        if HAMMING_MARGIN in found["covariate"].values
+        else np.zeros(found.sizes["query"])
+        for found in failures
+    ]
 
     def badness(entry: tuple[int, int]) -> tuple[float, float, int, int]:
         at, query = entry
-        found = failures[at]
-        margins = found.covariates.get(HAMMING_MARGIN)
-        margin = 0.0 if margins is None or np.isnan(margins[query]) else float(margins[query])
-        return -float(found.loss[query]), margin, at, query
+        return -float(losses[at][query]), float(margins[at][query]), at, query
 
-    comparisons = Counter(found.truth.dataset for found in failures)
-    times = Counter((failures[at].truth.dataset, query) for at, query in lost)
+    comparisons = Counter(found.attrs["dataset"] for found in failures)
+    times = Counter((failures[at].attrs["dataset"], query) for at, query in lost)
     chosen: dict[tuple[str, int], LostQuery] = {}
     for at, query in sorted(lost, key=badness):
         if len(chosen) == number:
             break
         found = failures[at]
-        dataset = found.truth.dataset
+        dataset = found.attrs["dataset"]
         if (dataset, query) not in chosen:
-            answer = found.truth.answers()[query]
             chosen[dataset, query] = LostQuery(
                 failures=found,
                 query=query,
                 times=times[dataset, query],
                 comparisons=comparisons[dataset],
-                answer_row=NONE if answer == NONE else int(found.truth.judgements.document[answer]),
+                answer_row=int(found["answer_row"].values[query]),
                 displacing=displacing_documents(found, query),
             )
     return list(chosen.values())
 
 
-def displacing_documents(found: Failures, query: int) -> tuple[Displacing, ...]:
+def displacing_documents(found: xr.Dataset, query: int) -> tuple[Displacing, ...]:
     """What displaced a query's exact neighbours, in most seeds first, then the larger hub, then the smaller row."""
     seeds: dict[int, list[int]] = defaultdict(list)
-    outside = displacing(found.loser.rows[:, query : query + 1], found.truth.rows[query : query + 1])
-    for rows, where in zip(found.loser.rows, outside, strict=True):
-        occurrence = k_occurrence(rows, found.truth.n_documents)
+    of_seeds = found["found_rows"].transpose("seed", "query", "rank").values
+    exact = found["exact_rows"].transpose("query", "rank").values
+    outside = displacing(of_seeds[:, query : query + 1], exact[query : query + 1])
+    for rows, where in zip(of_seeds, outside, strict=True):
+        occurrence = k_occurrence(rows, found.attrs["n_documents"])
         for row in rows[query][where[0]].tolist():
             seeds[row].append(int(occurrence[row]))
     documents = [Displacing(row, len(counts), sum(counts) / len(counts)) for row, counts in seeds.items()]
-    return tuple(sorted(documents, key=lambda found: (-found.seeds, -found.occurrence, found.row)))
+    return tuple(sorted(documents, key=lambda one: (-one.seeds, -one.occurrence, one.row)))
 
 
 def wanted_documents(queries: Sequence[LostQuery]) -> dict[str, set[int]]:
@@ -94,7 +111,7 @@ def wanted_documents(queries: Sequence[LostQuery]) -> dict[str, set[int]]:
     rows: dict[str, set[int]] = defaultdict(set)
     for lost in queries:
         shown = {found.row for found in lost.displacing[:SHOWN_DISPLACING]} | {lost.answer_row}
-        rows[lost.failures.truth.dataset] |= shown - {NONE}
+        rows[lost.failures.attrs["dataset"]] |= shown - {NONE}
     return dict(rows)
 
 
@@ -114,20 +131,22 @@ def markdown(
     if not queries:
         lines += ["", "No query is lost."]
     for number, lost in enumerate(queries, start=1):
-        found = lost.failures
-        dataset, seeds = found.truth.dataset, len(found.loser.rows)
+        found, of = lost.failures, lost.failures.attrs
+        dataset, seeds = of["dataset"], found.sizes["seed"]
         documents = document_texts.get(dataset, {})
+        covariates = found["covariate"].values.tolist()
+        values = found["value"].isel(query=lost.query).values
         lines += [
             "",
             f"## {number}. {dataset}, query row {lost.query}",
             "",
-            f"{found.truth.model} at {found.bits} bits, k = {found.truth.k}: {found.loser.codec} loses "
-            f"{found.loss[lost.query]:.3f} of the recall of {found.keeper.codec}. Lost in {lost.times} of "
+            f"{of['model']} at {of['bits']} bits, k = {of['k']}: {of['lost_by']} loses "
+            f"{found['loss'].values[lost.query]:.3f} of the recall of {of['kept_by']}. Lost in {lost.times} of "
             f"{lost.comparisons} comparisons (model, bits) of the dataset.",
             "",
-            "| " + " | ".join(found.covariates) + " |",
-            "| " + " | ".join("---" for _ in found.covariates) + " |",
-            "| " + " | ".join(f"{values[lost.query]:.4g}" for values in found.covariates.values()) + " |",
+            "| " + " | ".join(covariates) + " |",
+            "| " + " | ".join("---" for _ in covariates) + " |",
+            "| " + " | ".join(f"{value:.4g}" for value in values) + " |",
             "",
             # In a fence texts stand as they are; a line of it starts with our own words, so none can end it.
             "```text",

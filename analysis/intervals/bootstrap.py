@@ -23,6 +23,9 @@ FloatInput = NDArray[np.float32] | NDArray[np.float64]
 BLOCK_ENTRIES = 1 << 19
 """Entries of one block of weights: 4 MiB as float64, about 16 MiB with its working copies."""
 
+MEANS_ENTRIES = 1 << 22
+"""Bootstrap means of which percentiles are taken at once: 32 MiB as float64, about 100 MiB with working copies."""
+
 
 class Interval(NamedTuple):
     """An estimate and its percentile interval: float64, one a configuration, in the unit of the metric."""
@@ -99,11 +102,19 @@ def query_means(values: FloatInput) -> Floats:
 def mean_intervals(values: FloatInput, draws: int, seed: int, confidence: float) -> Interval:
     """Mean over queries and its percentile interval for each configuration, from values (..., query).
 
-    With several seeds the values are means over seeds. Raises InvalidInput as `bootstrap_means`, and for a
-    confidence outside (0, 1) or fewer draws than its percentiles need.
+    With several seeds the values are means over seeds. Memory: the values and `MEANS_ENTRIES`. Raises InvalidInput
+    as `bootstrap_means`, and for a confidence outside (0, 1) or fewer draws than its percentiles need.
     """
     tail = _tail_rank(draws, confidence)
-    low, high = _percentiles(bootstrap_means(values, draws, seed), tail)
+    # On the grid of all of them, so that no interval depends on the block that it is computed in.
+    on_grid = _on_grid(values)
+    rows = on_grid.reshape(-1, on_grid.shape[-1])
+    step = max(1, MEANS_ENTRIES // draws)
+    limits = np.empty((2, len(rows)))
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        limits[:, block] = _percentiles(bootstrap_means(rows[block], draws, seed), tail)
+    low, high = limits.reshape(2, *on_grid.shape[:-1])
     return Interval(query_means(values), low, high)
 
 

@@ -7,16 +7,20 @@ Holm's adjustment, and simultaneous intervals decide the regime. Definitions: do
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.intervals.bootstrap import Floats
 from analysis.intervals.simultaneous import Member, compare_family
-from analysis.quality.results import UNDERTRAINED, CellQuality, csv_text, seed_groups
+from analysis.quality.figures import UNDERTRAINED, cell_name, seed_groups, select
 from store.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 CLEARLY_WORSE = "clearly worse"
 PREFERABLE = "preferable"
@@ -43,40 +47,35 @@ class Side:
         return "-".join(part for part in (self.codec, self.variant, self.scoring) if part)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One row of the table: the first codec minus the second in one cell, at one size.
+COLUMNS = (
+    "model",
+    "dataset",
+    "first",
+    "second",
+    "bits",
+    "bytes_per_vector",
+    "metric",
+    "k",
+    "first_value",
+    "second_value",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "p_holm",
+    "simultaneous_low",
+    "simultaneous_high",
+    "regime",
+    "n_queries",
+    "first_seeds",
+    "second_seeds",
+    "flags",
+)
+"""The columns of ``report/regimes.csv``, one row per cell and size: the first codec minus the second.
 
-    ``first_value`` and ``second_value`` are means over queries of the mean over seeds; ``ci_*`` the interval of this
-    difference alone, ``simultaneous_*`` the one that holds together with all others.
-    """
-
-    model: str
-    dataset: str
-    first: str
-    second: str
-    bits: int
-    bytes_per_vector: int
-    metric: str
-    k: int
-    first_value: float
-    second_value: float
-    difference: float
-    ci_low: float
-    ci_high: float
-    p_value: float
-    p_holm: float
-    simultaneous_low: float
-    simultaneous_high: float
-    regime: str
-    n_queries: int
-    first_seeds: int
-    second_seeds: int
-    flags: str
-
-
-COLUMNS = tuple(column.name for column in fields(Comparison))
-"""The columns of the table of regimes."""
+``first_value`` and ``second_value`` are means over queries of the mean over seeds; ``ci_*`` the interval of this
+difference alone, ``simultaneous_*`` the one that holds together with all others.
+"""
 
 
 def classify(low: Floats, high: Floats, margin: float) -> NDArray[np.str_]:
@@ -92,7 +91,7 @@ def classify(low: Floats, high: Floats, margin: float) -> NDArray[np.str_]:
 
 
 def compare(
-    cells: Sequence[CellQuality],
+    cells: Sequence[xr.Dataset],
     first: Side,
     second: Side,
     *,
@@ -102,19 +101,23 @@ def compare(
     draws: int,
     seed: int,
     confidence: float,
-) -> list[Comparison]:
+) -> pd.DataFrame:
     """The family of two codecs over all cells, one row per (cell, bytes per vector), in the order of the cells.
 
-    Metrics are between 0 and 1. Raises InvalidInput where no cell holds both codecs at one size, where a codec leaves
-    open which of several configurations is meant, for a metric or k that a cell lacks, and as `compare_family`.
+    ``cells`` are quality per query as `analysis.quality.figures` describes it; metrics are between 0 and 1. Each
+    dataset has draws of its own, numbered in the order in which the cells name them. Raises InvalidInput where no cell
+    holds both codecs at one size, where a codec leaves open which of several configurations is meant, for a metric or k
+    that a cell lacks, and as `compare_family`.
     """
-    found: list[tuple[CellQuality, int, Member]] = []
+    import pandas as pd
+
+    found: list[tuple[xr.Dataset, int, Member]] = []
     for cell in cells:
-        at = (_position(cell.metrics, metric, "metric"), _position(cell.ks, k, "k"))
+        values = select(cell, metric, k)["value"].transpose("configuration", "query").values
         sides = [_by_size(cell, side) for side in (first, second)]
         for size in sorted(set(sides[0]) & set(sides[1])):
-            values = [cell.value[side[size]][:, at[0], at[1]] for side in sides]
-            found.append((cell, size, Member(values[0], values[1], cell.dataset, size)))
+            member = Member(values[sides[0][size]], values[sides[1][size]], cell.attrs["dataset"], size)
+            found.append((cell, size, member))
     if not found:
         raise InvalidInput(
             f"first, second: no cell has {first.label} and {second.label} at the same bytes per vector; "
@@ -122,65 +125,59 @@ def compare(
         )
     family = compare_family([member for _, _, member in found], draws, seed, confidence)
     simultaneous = family.simultaneous
-    regimes = classify(simultaneous.low, simultaneous.high, margin)
-    return [
-        Comparison(
-            model=cell.model,
-            dataset=cell.dataset,
-            first=first.label,
-            second=second.label,
-            bits=8 * size,
-            bytes_per_vector=size,
-            metric=metric,
-            k=k,
-            first_value=float(member.first.mean(dtype=np.float64)),
-            second_value=float(member.second.mean(dtype=np.float64)),
-            difference=float(family.difference.mean[i]),
-            ci_low=float(family.difference.low[i]),
-            ci_high=float(family.difference.high[i]),
-            p_value=float(family.difference.p_value[i]),
-            p_holm=float(family.p_holm[i]),
-            simultaneous_low=float(simultaneous.low[i]),
-            simultaneous_high=float(simultaneous.high[i]),
-            regime=str(regimes[i]),
-            n_queries=member.first.shape[-1],
-            first_seeds=member.first.shape[-2],
-            second_seeds=member.second.shape[-2],
-            flags=UNDERTRAINED if {first.codec, second.codec} & cell.undertrained else "",
-        )
-        for i, (cell, size, member) in enumerate(found)
+    rows = [
+        {
+            "model": cell.attrs["model"],
+            "dataset": cell.attrs["dataset"],
+            "bits": 8 * size,
+            "bytes_per_vector": size,
+            "first_value": member.first.mean(dtype=np.float64),
+            "second_value": member.second.mean(dtype=np.float64),
+            "n_queries": member.first.shape[-1],
+            "first_seeds": member.first.shape[-2],
+            "second_seeds": member.second.shape[-2],
+            "flags": UNDERTRAINED if {first.codec, second.codec} & set(cell.attrs["undertrained"]) else "",
+        }
+        for cell, size, member in found
     ]
+    return pd.DataFrame(rows).assign(
+        first=first.label,
+        second=second.label,
+        metric=metric,
+        k=k,
+        difference=family.difference.mean,
+        ci_low=family.difference.low,
+        ci_high=family.difference.high,
+        p_value=family.difference.p_value,
+        p_holm=family.p_holm,
+        simultaneous_low=simultaneous.low,
+        simultaneous_high=simultaneous.high,
+        regime=classify(simultaneous.low, simultaneous.high, margin),
+    )[list(COLUMNS)]
 
 
-def table_text(rows: Sequence[Comparison]) -> str:
-    """The table as CSV."""
-    return csv_text([asdict(row) for row in rows], COLUMNS)
-
-
-def count_regimes(rows: Sequence[Comparison]) -> Mapping[str, int]:
+def count_regimes(rows: pd.DataFrame) -> Mapping[str, int]:
     """How many members of the family are in each regime, every regime named."""
-    return {name: sum(row.regime == name for row in rows) for name in REGIMES}
+    return {name: int((rows["regime"] == name).sum()) for name in REGIMES}
 
 
-def _by_size(cell: CellQuality, side: Side) -> dict[int, list[int]]:
+def _by_size(cell: xr.Dataset, side: Side) -> dict[int, NDArray[np.intp]]:
     """Positions of a codec's configurations, one a seed, by bytes per vector."""
-    sizes: dict[int, list[int]] = {}
-    for configuration, positions in seed_groups(cell).items():
-        same_codec = (configuration.codec, configuration.variant) == (side.codec, side.variant)
-        own_scoring = not side.scoring and configuration.scoring != "asymmetric"
-        same_scoring = own_scoring or configuration.scoring == side.scoring
-        if not (same_codec and same_scoring) or configuration.rescore:
+    sizes: dict[int, NDArray[np.intp]] = {}
+    for positions in seed_groups(cell):
+        one = {name: cell[name].values[positions[0]] for name in _TOLD_APART}
+        same_codec = (one["codec"], one["variant"]) == (side.codec, side.variant)
+        own_scoring = not side.scoring and one["scoring"] != "asymmetric"
+        same_scoring = own_scoring or one["scoring"] == side.scoring
+        if not (same_codec and same_scoring) or one["rescore"]:
             continue
-        if configuration.bytes_per_vector in sizes:
+        size = int(one["bytes_per_vector"])
+        if size in sizes:
             raise InvalidInput(
-                f"{side.label}: {cell.model} × {cell.dataset} has several of "
-                f"{configuration.bytes_per_vector} bytes per vector; name the scoring"
+                f"{side.label}: {cell_name(cell)} has several of {size} bytes per vector; name the scoring"
             )
-        sizes[configuration.bytes_per_vector] = positions
+        sizes[size] = positions
     return sizes
 
 
-def _position(labels: Sequence[Any], wanted: Any, field: str) -> int:
-    if wanted not in labels:
-        raise InvalidInput(f"{field}: {wanted} was not measured; choose from {', '.join(map(str, labels))}")
-    return list(labels).index(wanted)
+_TOLD_APART = ("codec", "variant", "scoring", "rescore", "bytes_per_vector")

@@ -1,4 +1,4 @@
-"""From per-query quality to the figures of a study: means, intervals, spread over seeds, and the headline.
+"""The figures of a study: the table, the cube and the headline.
 
 One row of the table is a (cell, configuration, metric, k). Values are means over queries of the mean over seeds;
 intervals are over queries, and every configuration of a cell meets the same draws. Definitions: docs/quality.md.
@@ -6,19 +6,19 @@ intervals are over queries, and every configuration of a cell meets the same dra
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.intervals.bootstrap import bootstrap_means, mean_intervals, query_means, seed_spread
-from store.artifacts.configuration import NO_SEED, Configuration
+from analysis.intervals.bootstrap import bootstrap_means
+from analysis.quality.figures import DIGITS, UNDERTRAINED, is_plain, over_seeds, select
+from store.errors import InvalidInput
 
-UNDERTRAINED = "pq-undertrained"
-"""Flag of a configuration fitted on fewer than 39 points a centroid."""
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 COLUMNS = (
     "model",
@@ -43,46 +43,16 @@ COLUMNS = (
 )
 """The columns of ``report/results.csv``."""
 
-DIGITS = 6
-"""Decimals of figures written for people; the cube keeps them all."""
+AXES = ("model", "dataset", "codec", "bits", "metric", "k")
+"""The dimensions of the cube."""
 
-
-@dataclass(frozen=True, eq=False)
-class CellQuality:
-    """Per-query quality of one cell: ``value`` (configuration, metric, k, query) float32 and what goes with it.
-
-    ``expected_recall`` and ``tie_cut`` are (configuration, k, query); ``undertrained`` are codecs to be flagged.
-    """
-
-    model: str
-    dataset: str
-    configurations: Sequence[Configuration]
-    metrics: Sequence[str]
-    ks: Sequence[int]
-    value: NDArray[np.float32]
-    expected_recall: NDArray[np.float32]
-    tie_cut: NDArray[np.bool_]
-    undertrained: frozenset[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Summary:
-    """The figures of one cell and configuration, seeds averaged; every array is (metric, k), ties (k,)."""
-
-    model: str
-    dataset: str
-    configuration: Configuration
-    metrics: Sequence[str]
-    ks: Sequence[int]
-    value: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    seed_sd: NDArray[np.float64]
-    expected_recall: NDArray[np.float64]
-    tie_share: NDArray[np.float64]
-    n_queries: int
-    n_seeds: int
-    flags: str
+_FIGURES = ("value", "ci_low", "ci_high", "seed_sd", "expected_recall", "tie_share")
+_COUNTS: Mapping[str, tuple[tuple[str, ...], type[np.generic]]] = {
+    "undertrained": (("model", "dataset", "codec"), np.bool_),
+    "n_queries": (("model", "dataset"), np.int32),
+    "n_seeds": (("codec", "bits"), np.int32),
+}
+_WHOLE = ("bits", "bytes_per_vector", "oversample", "rescore_bytes", "k", "n_queries", "n_seeds")
 
 
 @dataclass(frozen=True)
@@ -99,168 +69,77 @@ class Gap:
         return " ".join(self.artifacts)
 
 
-def gap_rows(gaps: Iterable[Gap]) -> list[dict[str, Any]]:
-    """Rows of ``report/results.csv`` that say what is missing: empty but for the cell and the flag."""
-    return [
-        {
-            **dict.fromkeys(COLUMNS, ""),
-            "model": gap.model,
-            "dataset": gap.dataset,
-            "flags": f"missing: {gap.text}",
-        }
-        for gap in gaps
-    ]
+def table(figures: Sequence[xr.Dataset], gaps: Iterable[Gap] = ()) -> pd.DataFrame:
+    """The rows of ``report/results.csv``, from what `summarise` gives of each cell.
 
-
-def is_plain(configuration: Configuration) -> bool:
-    """Whether it is a codec as such: no variant, the codec's own scoring, nothing re-ranked."""
-    return not configuration.variant and not configuration.rescore and configuration.scoring != "asymmetric"
-
-
-def seed_groups(cell: CellQuality) -> dict[Configuration, list[int]]:
-    """Positions of the configurations that differ in nothing but their seed, by the configuration without one."""
-    groups: dict[Configuration, list[int]] = defaultdict(list)
-    for index, configuration in enumerate(cell.configurations):
-        groups[replace(configuration, seed=NO_SEED)].append(index)
-    return dict(sorted(groups.items()))
-
-
-def over_seeds(cell: CellQuality) -> tuple[list[Configuration], NDArray[np.float64]]:
-    """Per-query values averaged over seeds: configurations and (configuration, metric, k, query) float64."""
-    groups = seed_groups(cell)
-    return list(groups), np.stack(
-        [cell.value[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()]
-    )
-
-
-def figures_of(cell: CellQuality) -> tuple[list[Configuration], NDArray[np.float64]]:
-    """The figures of a cell without their intervals: configurations and (configuration, metric, k) float64."""
-    configurations, values = over_seeds(cell)
-    return configurations, query_means(values)
-
-
-def summarise(cell: CellQuality, *, draws: int, seed: int, confidence: float) -> list[Summary]:
-    """Means with intervals of every configuration of a cell."""
-    _, values = over_seeds(cell)
-    means, lows, highs = mean_intervals(values, draws, seed, confidence)
-    found = []
-    for index, (configuration, rows) in enumerate(seed_groups(cell).items()):
-        found.append(
-            Summary(
-                model=cell.model,
-                dataset=cell.dataset,
-                configuration=configuration,
-                metrics=cell.metrics,
-                ks=cell.ks,
-                value=means[index],
-                low=lows[index],
-                high=highs[index],
-                seed_sd=seed_spread(np.moveaxis(cell.value[rows], 0, -2)),
-                expected_recall=cell.expected_recall[rows].mean(axis=(0, 2), dtype=np.float64),
-                tie_share=cell.tie_cut[rows].mean(axis=(0, 2), dtype=np.float64),
-                n_queries=cell.value.shape[-1],
-                n_seeds=len(rows),
-                flags=UNDERTRAINED if configuration.codec in cell.undertrained else "",
-            )
-        )
-    return found
-
-
-def table(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Rows of ``report/results.csv``: one per (cell, configuration, metric, k), in the order of the summaries."""
-    rows = []
-    for found in summaries:
-        shared = {
-            name: getattr(found.configuration, name) for name in COLUMNS if hasattr(found.configuration, name)
-        }
-        for i, metric in enumerate(found.metrics):
-            for j, k in enumerate(found.ks):
-                rows.append(
-                    {
-                        "model": found.model,
-                        "dataset": found.dataset,
-                        **shared,
-                        "metric": metric,
-                        "k": k,
-                        "value": found.value[i, j],
-                        "ci_low": found.low[i, j],
-                        "ci_high": found.high[i, j],
-                        "seed_sd": found.seed_sd[i, j],
-                        "n_queries": found.n_queries,
-                        "n_seeds": found.n_seeds,
-                        "flags": found.flags,
-                    }
-                )
-    return rows
-
-
-def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Rows as CSV: figures rounded to `DIGITS` decimals, NaN as an empty field."""
-    lines = [",".join(columns)]
-    lines.extend(",".join(_cell(row[name]) for name in columns) for row in rows)
-    return "\n".join(lines) + "\n"
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float | np.floating):
-        # + 0.0 so that a rounded negative zero is not written with its sign.
-        return "" if np.isnan(value) else repr(round(float(value), DIGITS) + 0.0)
-    text = str(value)
-    return f'"{text}"' if "," in text or '"' in text else text
-
-
-def cube(
-    summaries: Sequence[Summary], cells: Sequence[CellQuality], gaps: Sequence[Gap] = ()
-) -> dict[str, Any]:
-    """The arrays of the results artifact; combinations a study does not have are NaN.
-
-    Only plain configurations (`is_plain`) are in the cube; the table has them all. ``cells`` give its metrics and k.
-    What is missing has an array of its own where ``gaps`` name any.
+    One per (cell, configuration, metric, k) that was evaluated, in the order of the cells; after them, one per gap that
+    says what is missing and is empty but for the cell and the flag.
     """
-    plain = [s for s in summaries if is_plain(s.configuration)]
-    named = [(cell.model, cell.dataset) for cell in cells] + [(gap.model, gap.dataset) for gap in gaps]
-    models = list(dict.fromkeys(model for model, _ in named))
-    datasets = list(dict.fromkeys(dataset for _, dataset in named))
-    codecs = sorted({s.configuration.codec for s in plain})
-    bits = sorted({s.configuration.bits for s in plain})
-    metrics, ks = list(cells[0].metrics), list(cells[0].ks)
-    shape = (len(models), len(datasets), len(codecs), len(bits), len(metrics), len(ks))
-    names = ("value", "ci_low", "ci_high", "seed_sd", "expected_recall", "tie_share")
-    arrays: dict[str, Any] = {name: np.full(shape, np.nan) for name in names}
-    undertrained = np.zeros(shape[:3], np.bool_)
-    n_queries = np.zeros(shape[:2], np.int32)
-    n_seeds = np.zeros(shape[2:4], np.int32)
-    recall = metrics.index("recall")
-    for s in plain:
-        m, d = models.index(s.model), datasets.index(s.dataset)
-        c, b = codecs.index(s.configuration.codec), bits.index(s.configuration.bits)
-        for name, values in zip(names, (s.value, s.low, s.high, s.seed_sd), strict=False):
-            arrays[name][m, d, c, b] = values
-        # Ties bear on recall alone; the other metrics keep NaN.
-        arrays["expected_recall"][m, d, c, b, recall] = s.expected_recall
-        arrays["tie_share"][m, d, c, b, recall] = np.where(np.isnan(s.expected_recall), np.nan, s.tie_share)
-        undertrained[m, d, c] = s.flags == UNDERTRAINED
-        n_queries[m, d] = s.n_queries
-        n_seeds[c, b] = s.n_seeds
-    if gaps:
-        missing = np.full(shape[:2], "", np.dtypes.StringDType())
-        for gap in gaps:
-            missing[models.index(gap.model), datasets.index(gap.dataset)] = gap.text
-        arrays["missing"] = missing
-    axes = {"model": models, "dataset": datasets, "codec": codecs, "metric": metrics}
-    sizes = {"bits": np.array(bits, np.int32), "k": np.array(ks, np.int32)}
-    return {
-        **axes,
-        **sizes,
-        **arrays,
-        "undertrained": undertrained,
-        "n_queries": n_queries,
-        "n_seeds": n_seeds,
+    import pandas as pd
+
+    rows = [_rows(of_cell) for of_cell in figures]
+    missing = [(gap.model, gap.dataset, f"missing: {gap.text}") for gap in gaps]
+    frame = pd.concat(
+        [*rows, pd.DataFrame(missing, columns=["model", "dataset", "flags"])], ignore_index=True
+    )
+    # A row that lacks a whole number must not turn the others into fractions.
+    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))[list(COLUMNS)]
+
+
+def _rows(figures: xr.Dataset) -> pd.DataFrame:
+    """The figures of a cell as a table, one row per (configuration, metric, k) that was evaluated."""
+    rows = figures.to_dataframe(["configuration", "metric", "k"]).reset_index()
+    rows["flags"] = np.where(rows["undertrained"], UNDERTRAINED, "")
+    return rows[rows["value"].notna()]
+
+
+def cube(figures: Sequence[xr.Dataset], gaps: Iterable[Gap] = ()) -> xr.Dataset:
+    """The figures over (model, dataset, codec, bits, metric, k); combinations that a study does not have are NaN.
+
+    Only plain configurations (`is_plain`) are in the cube; the table has them all. Models and datasets come in the
+    order of ``figures`` and ``gaps``. What is missing has an array of its own where ``gaps`` name any. Raises
+    InvalidInput where a cell has two plain configurations of one codec and size.
+    """
+    import pandas as pd
+
+    gaps = list(gaps)
+    plain = [of_cell.isel(configuration=np.flatnonzero(is_plain(of_cell))) for of_cell in figures]
+    rows = pd.concat([_rows(of_cell) for of_cell in plain], ignore_index=True)
+    # Ties bear on recall alone; the other metrics keep NaN.
+    rows.loc[rows["metric"] != "recall", ["expected_recall", "tie_share"]] = np.nan
+    doubled = rows[rows.duplicated(list(AXES))]
+    if len(doubled):
+        one = doubled.iloc[0]
+        raise InvalidInput(
+            f"{one['model']} × {one['dataset']}: {one['codec']} has several searches of {one['bits']} bits; "
+            "give all but one a variant"
+        )
+    whole = rows.set_index(list(AXES))[list(_FIGURES)].to_xarray()
+    for name, (over, kind) in _COUNTS.items():
+        counted = rows.groupby(list(over))[name].max().to_xarray()
+        whole[name] = counted.fillna(kind(0)).astype(kind)
+    first = figures[0]
+    named = [(str(of_cell["model"].item()), str(of_cell["dataset"].item())) for of_cell in figures]
+    named += [(gap.model, gap.dataset) for gap in gaps]
+    labels = {
+        "model": list(dict.fromkeys(model for model, _ in named)),
+        "dataset": list(dict.fromkeys(dataset for _, dataset in named)),
+        "metric": first["metric"].values.tolist(),
+        "k": first["k"].values,
     }
+    nothing = dict.fromkeys(_FIGURES, np.nan) | {name: kind(0) for name, (_, kind) in _COUNTS.items()}
+    whole = whole.reindex(labels, fill_value=nothing).transpose(*AXES)
+    whole = whole.assign_coords({name: whole[name].astype(np.int32) for name in ("bits", "k")})
+    if gaps:
+        missing = np.full((len(labels["model"]), len(labels["dataset"])), "", np.dtypes.StringDType())
+        whole["missing"] = (("model", "dataset"), missing)
+        for gap in gaps:
+            whole["missing"].loc[{"model": gap.model, "dataset": gap.dataset}] = gap.text
+    return whole
 
 
 def headline(
-    cells: Sequence[CellQuality],
+    cells: Sequence[xr.Dataset],
     *,
     names: Mapping[str, tuple[str, int]],
     versus: tuple[str, str],
@@ -271,22 +150,20 @@ def headline(
 ) -> dict[str, Any]:
     """The few figures that DVC shows: mean Recall@k over cells of each named (codec, bits), and one contrast.
 
-    ``names`` maps a metric's name to its configuration; a bits of 0 takes the codec's only length. ``versus`` names
-    the two whose difference is given with its interval: queries are resampled within each dataset, the same draw
-    for its models.
+    ``cells`` are quality per query; each dataset has draws of its own, numbered in the order in which the cells name
+    them. ``names`` maps a metric's name to its configuration; a bits of 0 takes the codec's only length. ``versus``
+    names the two whose difference is given with its interval: queries are resampled within each dataset, the same
+    draw for its models. Raises InvalidInput for a cut-off that a cell lacks.
     """
-    per_cell: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
+    per_cell: dict[str, list[np.ndarray[Any, np.dtype[np.float64]]]] = {name: [] for name in names}
     for cell in cells:
-        configurations, values = over_seeds(cell)
-        series = values[:, list(cell.metrics).index("recall"), list(cell.ks).index(k)]
+        means = select(over_seeds(cell), "recall", k)
+        evaluated = means["value"].notnull().all("query").values
+        means = means.isel(configuration=np.flatnonzero(is_plain(means) & evaluated))
         for name, (codec, bits) in names.items():
-            match = [
-                i
-                for i, c in enumerate(configurations)
-                if c.codec == codec and (not bits or c.bits == bits) and is_plain(c)
-            ]
-            if len(match) == 1:
-                per_cell[name].append(series[match[0]])
+            match = (means["codec"] == codec) & ((means["bits"] == bits) | (bits == 0))
+            if match.sum() == 1:
+                per_cell[name].append(means["value"].values[match.values][0])
     complete = {name: found for name, found in per_cell.items() if len(found) == len(cells)}
     figures: dict[str, Any] = {
         f"recall_at_{k}": {
@@ -295,10 +172,10 @@ def headline(
     }
     if set(versus) <= set(complete):
         pairs = zip(complete[versus[0]], complete[versus[1]], strict=True)
-        datasets = list(dict.fromkeys(cell.dataset for cell in cells))
+        datasets = list(dict.fromkeys(cell.attrs["dataset"] for cell in cells))
         draws_of_mean = np.mean(
             [
-                bootstrap_means(a - b, draws, seed + datasets.index(cell.dataset))
+                bootstrap_means(a - b, draws, seed + datasets.index(cell.attrs["dataset"]))
                 for cell, (a, b) in zip(cells, pairs, strict=True)
             ],
             axis=0,
@@ -312,7 +189,8 @@ def headline(
         }
     figures["cells"] = len(cells)
     # Figures of such cells are marked wherever they stand.
-    figures["cells_pq_undertrained"] = sum(bool(cell.undertrained) for cell in cells)
+    shown = {codec for codec, _ in names.values()}
+    figures["cells_pq_undertrained"] = sum(bool(shown & set(cell.attrs["undertrained"])) for cell in cells)
     return figures
 
 

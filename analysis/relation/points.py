@@ -1,98 +1,34 @@
 """The points that geometry and quality are related over, and the rows that come out.
 
-One point is a (cell, bits) pair. `Points` takes plain columns in any order; `PointGrid` holds the same
-numbers as (cells, bits) arrays, sorted by label, so no result depends on the order of the rows.
+Points are an ``xr.Dataset`` over (cell, bits) with ``model`` and ``dataset`` as coordinates of ``cell``. Each variable
+has in its attributes a ``role``, feature or target, and may name as ``source`` the measured quantity that it was
+computed from (``recall@10`` for its slope and its retention): a feature never predicts a target of the same source.
+A variable without the dimension ``bits`` is the same at every length; a value that was not measured is NaN. The
+predictor `LOG2_BITS` is derived and need not be given.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 LOG2_BITS = "log2_bits"
 SLOPE_PREFIX = "slope"
 WEIGHT_FAMILIES = ("rademacher", "webb")
 # Below these a permutation has nothing to exchange and a left-out group leaves nothing to learn from.
 LEAST = {"cells": 3, "models": 2, "datasets": 2}
-
-
-@dataclass(frozen=True)
-class Points:
-    """One row per (cell, bits): labels (n,), bits (n,), and named float columns (n,) of features and targets.
-
-    `sources` says which measured quantity a feature or a target was computed from (for example
-    ``{"slope_recall": "recall@10", "retention@10": "recall@10"}``). A feature never predicts a target of the
-    same source. Every feature whose name starts with "slope" needs an entry, and then so does every target.
-    The predictor `log2_bits` is derived from `bits` and need not be given.
-
-    Raises InvalidInput for columns of unequal length, a (cell, bits) pair that is missing or doubled, a name
-    used twice, or a slope whose source is not named. Values that were not measured are NaN.
-    """
-
-    model: NDArray[np.str_]
-    dataset: NDArray[np.str_]
-    bits: NDArray[np.int64]
-    features: Mapping[str, NDArray[np.float64]]
-    targets: Mapping[str, NDArray[np.float64]]
-    sources: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        n = len(self.model)
-        if n == 0:
-            raise InvalidInput("points: the table has no rows; give at least one (cell, bits) point")
-        if not self.targets:
-            raise InvalidInput("targets: none given; name at least one measure of quality")
-        columns = {"dataset": self.dataset, "bits": self.bits}
-        columns |= {f"features.{name}": values for name, values in self.features.items()}
-        columns |= {f"targets.{name}": values for name, values in self.targets.items()}
-        for name, values in columns.items():
-            if np.shape(values) != (n,):
-                raise InvalidInput(f"{name}: shape {np.shape(values)}, expected ({n},) as for model")
-        if np.min(self.bits) < 1:
-            raise InvalidInput(f"bits: {np.min(self.bits)} is not a code length; give positive integers")
-        both = {*self.features, LOG2_BITS} & set(self.targets)
-        if both:
-            raise InvalidInput(f"targets: {min(both)!r} is also a feature; rename one of them")
-        if LOG2_BITS in self.features and not np.allclose(self.features[LOG2_BITS], np.log2(self.bits)):
-            raise InvalidInput(
-                f"features.{LOG2_BITS}: differs from log2 of bits; leave it out, it is derived"
-            )
-        self._check_grid()
-        self._check_sources()
-
-    def _check_grid(self) -> None:
-        seen: set[tuple[str, str, int]] = set()
-        for point in zip(map(str, self.model), map(str, self.dataset), map(int, self.bits), strict=True):
-            if point in seen:
-                raise InvalidInput(
-                    f"points: {point[0]}/{point[1]} has two points at {point[2]} bits; keep one"
-                )
-            seen.add(point)
-        for model, dataset in sorted({point[:2] for point in seen}):
-            for bits in np.unique(self.bits):
-                if (model, dataset, int(bits)) not in seen:
-                    raise InvalidInput(
-                        f"points: {model}/{dataset} has no point at {bits} bits; give all cells the same bits"
-                    )
-
-    def _check_sources(self) -> None:
-        unknown = set(self.sources) - set(self.features) - set(self.targets)
-        if unknown:
-            raise InvalidInput(f"sources: {min(unknown)!r} is neither feature nor target; rename it")
-        slopes = [name for name in self.features if name.startswith(SLOPE_PREFIX)]
-        for name in [*slopes, *(self.targets if slopes else ())]:
-            if name not in self.sources:
-                raise InvalidInput(
-                    f"sources: {name!r} has no entry; name the measure it is computed from, "
-                    "so that no slope predicts its own measure"
-                )
+ROLES = {"feature": "features", "target": "targets"}
 
 
 @dataclass(frozen=True)
@@ -149,10 +85,6 @@ class Row:
     n_datasets: int
     note: str
 
-    def as_dict(self) -> dict[str, float | int | str]:
-        """The row as a plain dictionary, columns in order."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class PointGrid:
@@ -165,21 +97,44 @@ class PointGrid:
     sources: Mapping[str, str]
 
     @classmethod
-    def of(cls, points: Points) -> PointGrid:
-        """Sort the points into the grid and add `log2_bits`."""
-        order = np.lexsort((points.bits, points.dataset, points.model))
-        bits = np.unique(points.bits)
-        shape = (-1, len(bits))
-        features = {**points.features, LOG2_BITS: np.log2(points.bits)}
-        models, datasets = np.asarray(points.model)[order], np.asarray(points.dataset)[order]
-        cells = zip(models[:: len(bits)].tolist(), datasets[:: len(bits)].tolist(), strict=True)
-        return cls(
-            cells=tuple(cells),
-            bits=bits,
-            features={k: np.asarray(v, np.float64)[order].reshape(shape) for k, v in features.items()},
-            targets={k: np.asarray(v, np.float64)[order].reshape(shape) for k, v in points.targets.items()},
-            sources=dict(points.sources),
-        )
+    def of(cls, points: xr.Dataset) -> PointGrid:
+        """Check the points, sort them into the grid and add `LOG2_BITS`.
+
+        Raises InvalidInput for a point that is doubled, for variables without a role or with other dimensions, and for
+        slopes whose source is not named; every feature whose name starts with "slope" needs one, and then so does every
+        target.
+        """
+        if not points.sizes.get("cell") or not points.sizes.get("bits"):
+            raise InvalidInput("points: the table has no rows; give at least one (cell, bits) point")
+        bits = points["bits"].values.astype(np.int64)
+        if bits.min() < 1:
+            raise InvalidInput(f"bits: {bits.min()} is not a code length; give positive integers")
+        labels = list(zip(points["model"].values.tolist(), points["dataset"].values.tolist(), strict=True))
+        order = sorted(range(len(labels)), key=lambda i: labels[i])
+        cells = tuple(labels[i] for i in order)
+        _check_unique(cells, bits)
+        shape = (len(cells), len(bits))
+        by_bits = np.argsort(bits, kind="stable")
+        columns: dict[str, dict[str, NDArray[np.float64]]] = {role: {} for role in ROLES}
+        sources: dict[str, str] = {}
+        for label, variable in points.data_vars.items():
+            name, role = str(label), variable.attrs.get("role")
+            if role not in ROLES:
+                raise InvalidInput(f"{name}: role is {role!r}; give feature or target in its attributes")
+            if not set(variable.dims) <= {"cell", "bits"}:
+                raise InvalidInput(
+                    f"{ROLES[role]}.{name}: dimensions {variable.dims}, expected some of ('cell', 'bits')"
+                )
+            whole = variable.expand_dims([d for d in ("cell", "bits") if d not in variable.dims])
+            values = np.broadcast_to(whole.transpose("cell", "bits").values, shape)
+            columns[role][name] = np.asarray(values, np.float64)[order][:, by_bits]
+            if "source" in variable.attrs:
+                sources[name] = variable.attrs["source"]
+        features, targets = columns["feature"], columns["target"]
+        bits = bits[by_bits]
+        _check_columns(features, targets, sources, bits)
+        features[LOG2_BITS] = np.broadcast_to(np.log2(bits), shape)
+        return cls(cells=cells, bits=bits, features=features, targets=targets, sources=sources)
 
     @cached_property
     def models(self) -> NDArray[np.int64]:
@@ -211,6 +166,35 @@ class PointGrid:
     def own(self, feature: str, target: str) -> bool:
         """Whether both were computed from one measured quantity, so that one may not predict the other."""
         return feature in self.sources and self.sources[feature] == self.sources.get(target)
+
+
+def _check_unique(cells: tuple[tuple[str, str], ...], bits: NDArray[np.int64]) -> None:
+    """Every (cell, bits) point stands once."""
+    (model, dataset), at_cell = Counter(cells).most_common(1)[0]
+    length, at_bits = Counter(bits.tolist()).most_common(1)[0]
+    if max(at_cell, at_bits) > 1:
+        raise InvalidInput(f"points: {model}/{dataset} has two points at {length} bits; keep one")
+
+
+def _check_columns(
+    features: Mapping[str, NDArray[np.float64]],
+    targets: Mapping[str, NDArray[np.float64]],
+    sources: Mapping[str, str],
+    bits: NDArray[np.int64],
+) -> None:
+    if not targets:
+        raise InvalidInput("targets: none given; name at least one measure of quality")
+    if LOG2_BITS in targets:
+        raise InvalidInput(f"targets: {LOG2_BITS!r} is also a feature; rename one of them")
+    if LOG2_BITS in features and not np.allclose(features[LOG2_BITS], np.log2(bits)):
+        raise InvalidInput(f"features.{LOG2_BITS}: differs from log2 of bits; leave it out, it is derived")
+    slopes = [name for name in features if name.startswith(SLOPE_PREFIX)]
+    for name in [*slopes, *(targets if slopes else ())]:
+        if name not in sources:
+            raise InvalidInput(
+                f"sources: {name!r} has no entry; name the measure it is computed from, "
+                "so that no slope predicts its own measure"
+            )
 
 
 def defect(name: str, values: NDArray[np.float64]) -> str:

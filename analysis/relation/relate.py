@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, fields, replace
 from math import factorial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,15 @@ from analysis.intervals.simultaneous import holm
 from analysis.relation import prediction as relation_prediction
 from analysis.relation import rank as relation_rank
 from analysis.relation.mixed import mixed_slope
-from analysis.relation.points import LOG2_BITS, PointGrid, Points, RelationSettings, Row, defect
+from analysis.relation.points import LOG2_BITS, PointGrid, RelationSettings, Row, defect
 from analysis.relation.regression import Slope, WildWeights, ols_cr2, wild_p, wild_weights
 
-__all__ = ["Points", "Relation", "RelationSettings", "Row", "relate"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+COLUMNS = tuple(column.name for column in fields(Row))
+"""The columns of ``report/relation.csv``."""
 
 SCHEMES = ("leave_model_out", "leave_dataset_out")
 NO_RELATION = "no usable relation"
@@ -29,35 +35,24 @@ NOTHING_BEYOND_BITS = "no usable relation beyond bits"
 RELATION = "beats the mean, also at the same bits, in both schemes"
 
 
-@dataclass(frozen=True)
-class Relation:
-    """Tidy rows, in a fixed order that does not depend on the order of the points."""
-
-    rows: tuple[Row, ...]
-
-    def records(self) -> list[dict[str, float | int | str]]:
-        """One plain dictionary a row, the same columns throughout."""
-        return [row.as_dict() for row in self.rows]
-
-    def select(self, **equal: str | int) -> tuple[Row, ...]:
-        """The rows whose columns equal the given values, for example ``select(analysis="ols",
-        target="recall@10")``."""
-        return tuple(r for r in self.rows if all(getattr(r, name) == value for name, value in equal.items()))
-
-
-def relate(points: Points, settings: RelationSettings) -> Relation:
+def relate(points: xr.Dataset, settings: RelationSettings) -> pd.DataFrame:
     """Relate every feature to every target: rank correlation, regression, prediction of left-out groups.
 
-    Rows by `analysis`: `spearman_cells` and `spearman_models` (ρ with p from permuting whole cells or models,
-    at each bits and over all), `ols_cr2`, `ols_wild` and `mixed` (slope per standard deviation of the
-    feature, log2 bits held fixed), `ridge` and `lasso` (scores, coefficients, `verdict`), `excluded`
-    (features that share the target's source). A figure that cannot be had is NaN with a note. Deterministic
-    in `settings.seed`.
+    `points` are over (cell, bits), as `analysis.relation.points` describes them. The table has `COLUMNS`, one row a
+    figure with the counts it rests on, in an order that does not depend on that of the points. Rows by `analysis`:
+    `spearman_cells` and `spearman_models` (ρ with p from permuting whole cells or models, at each bits and over
+    all), `ols_cr2`, `ols_wild` and `mixed` (slope per standard deviation of the feature, log2 bits held fixed),
+    `ridge` and `lasso` (scores, coefficients, `verdict`), `excluded` (features that share the target's source). A
+    figure that cannot be had is NaN with a note. Deterministic in `settings.seed`. Raises InvalidInput for points
+    that `PointGrid.of` refuses.
     """
+    import pandas as pd
+
     grid = PointGrid.of(points)
     rows = [*_excluded_rows(grid), *_rank_rows(grid, settings), *_slope_rows(grid, settings)]
     rows += _prediction_rows(grid, settings)
-    return Relation(tuple(_with_holm(rows)))
+    # A length is a number, all of them together are not.
+    return pd.DataFrame([asdict(row) for row in _with_holm(rows)], columns=COLUMNS).astype({"bits": object})
 
 
 def _row(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import product
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.quality.results import UNDERTRAINED
+from analysis.quality.figures import UNDERTRAINED, select
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 CURVE_COLUMNS = (
     "cell",
@@ -35,35 +35,37 @@ CODECS = {"float32": "#4c566a", "int8": "#2a9d8f", "pq": "#e76f51", "phase1": "#
 LABELS = {"recall": "Recall", "ndcg": "nDCG", "mrr": "MRR", "overlap": "Overlap"}
 
 
-def curve_rows(
-    axes: Mapping[str, Sequence[Any]],
-    arrays: Mapping[str, NDArray[np.float64]],
-    undertrained: NDArray[np.bool_],
-    metric: str,
-    k: int,
-) -> list[Row]:
-    """The points of one picture from the cube, ordered by cell, codec and size.
+def curve_rows(results: xr.Dataset, metric: str, k: int) -> pd.DataFrame:
+    """The points of one picture from the cube: a dataset after the other, in each its models, codecs and sizes.
 
-    ``axes`` holds the labels of (model, dataset, codec, bits, metric, k); ``arrays`` value, ci_low, ci_high over them;
-    ``undertrained`` is (model, dataset, codec).
+    ``results`` holds value, ci_low and ci_high over (model, dataset, codec, bits, metric, k), undertrained over (model,
+    dataset, codec). Raises InvalidInput for a metric or cut-off that it lacks.
     """
-    at = (axes["metric"].index(metric), axes["k"].index(k))
-    rows: list[Row] = []
-    for (d, dataset), (m, model), (c, codec) in product(
-        *(enumerate(axes[n]) for n in ("dataset", "model", "codec"))
-    ):
-        for b, bits in enumerate(axes["bits"]):
-            figures = {name: float(values[m, d, c, b, *at]) for name, values in arrays.items()}
-            # The cube has a place for every length of every codec; a codec's own are those with a value.
-            if not np.isnan(figures["value"]):
-                cell = f"{model} × {dataset}"
-                labels = {"cell": cell, "model": model, "dataset": dataset, "codec": codec}
-                flags = UNDERTRAINED if undertrained[m, d, c] else ""
-                rows.append({**labels, "bytes_per_vector": bits // 8, **figures, "flags": flags})
-    return rows
+    figures = select(results[["value", "ci_low", "ci_high", "undertrained"]], metric, k)
+    rows = figures.to_dataframe(["dataset", "model", "codec", "bits"]).reset_index()
+    # The cube has a place for every length of every codec; a codec's own are those with a value.
+    rows = rows[rows["value"].notna()]
+    return rows.assign(
+        cell=rows["model"] + " × " + rows["dataset"],
+        bytes_per_vector=rows["bits"] // 8,
+        flags=np.where(rows["undertrained"], UNDERTRAINED, ""),
+    )[list(CURVE_COLUMNS)]
 
 
-def quality_by_bytes(rows: Sequence[Row], metric: str, k: int, missing: Sequence[str] = ()) -> Any:
+def missing_cells(results: xr.Dataset) -> list[str]:
+    """What a study lacks, a text for each cell of the cube that lacks something."""
+    if "missing" not in results:
+        return []
+    missing = results["missing"].transpose("model", "dataset")
+    return [
+        f"{model} × {dataset}: {missing.sel(model=model, dataset=dataset).item()}"
+        for model in missing["model"].values.tolist()
+        for dataset in missing["dataset"].values.tolist()
+        if missing.sel(model=model, dataset=dataset).item()
+    ]
+
+
+def quality_by_bytes(rows: pd.DataFrame, metric: str, k: int, missing: Sequence[str] = ()) -> Any:
     """An Altair chart of the rows that `curve_rows` gives: lines with confidence bands, a column per model.
 
     What is ``missing`` of the study stands below the title, a line each.
@@ -79,14 +81,14 @@ def quality_by_bytes(rows: Sequence[Row], metric: str, k: int, missing: Sequence
         alt.Shape("flags:N")
         .scale(domain=["", UNDERTRAINED], range=["circle", "triangle"])
         .title(None)
-        .legend(values=[UNDERTRAINED] if any(row["flags"] for row in rows) else [])
+        .legend(values=[UNDERTRAINED] if rows["flags"].any() else [])
     )
     layers = alt.layer(
         base.mark_line(opacity=0.8).encode(x=x, y=y, color=color),
         base.mark_point(filled=True, size=28).encode(x=x, y=y, color=color, shape=shape),
         base.mark_rule(opacity=0.6).encode(x=x, y=alt.Y("ci_low:Q"), y2="ci_high:Q", color=color),
     ).properties(width=230, height=160)
-    values = [{name: row[name] for name in CURVE_COLUMNS} for row in rows]
+    values: Any = rows[list(CURVE_COLUMNS)].to_dict("records")
     title: Any = f"{LABELS[metric]}@{k} by bytes per vector, with intervals over queries"
     if missing:
         title = alt.Title(title, subtitle=[f"missing: {what}" for what in missing])

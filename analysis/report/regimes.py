@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from analysis.intervals.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, UNDECIDED, Comparison
-from analysis.quality.results import UNDERTRAINED
+from analysis.intervals.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, UNDECIDED
+from analysis.quality.figures import UNDERTRAINED
 from analysis.report.curves import LABELS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLORS = {CLEARLY_WORSE: "#b8432f", PREFERABLE: "#2a9d8f", COMPETITIVE: "#3a6ea5", UNDECIDED: "#8a8f98"}
 """Colour of each regime."""
@@ -26,17 +27,18 @@ DRAWN = (
 """The columns of the table that the picture shows."""
 
 
-def differences_by_cell(rows: Sequence[Comparison], margin: float) -> Any:
+def differences_by_cell(rows: pd.DataFrame, margin: float) -> Any:
     """An Altair chart of the rows of `regimes.compare`: a dataset a line of panels, a model a column.
 
     The grey band is ± ``margin``, triangles are differences with an under-trained codec.
     """
     import altair as alt
 
-    one = rows[0]
+    one = rows.iloc[0]
+    contrast = f"{one['first']} − {one['second']}"
     # The data belongs to the facet: a layer with data of its own would show every cell in every panel.
     base = alt.Chart().transform_calculate(lowest=str(-margin), highest=str(margin))
-    x = alt.X("difference:Q").title(f"{LABELS[one.metric]}@{one.k}: {one.first} − {one.second}")
+    x = alt.X("difference:Q").title(f"{LABELS[one['metric']]}@{one['k']}: {contrast}")
     y = alt.Y("bytes_per_vector:O").title("bytes per vector")
     color = (
         alt.Color("regime:N")
@@ -47,7 +49,7 @@ def differences_by_cell(rows: Sequence[Comparison], margin: float) -> Any:
         alt.Shape("flags:N")
         .scale(domain=["", UNDERTRAINED], range=["circle", "triangle"])
         .title(None)
-        .legend(values=[UNDERTRAINED] if any(row.flags for row in rows) else [])
+        .legend(values=[UNDERTRAINED] if rows["flags"].any() else [])
     )
     layers = alt.layer(
         base.mark_rect(color="#d8dbe0", opacity=0.35).encode(x=alt.X("lowest:Q"), x2="highest:Q"),
@@ -57,11 +59,12 @@ def differences_by_cell(rows: Sequence[Comparison], margin: float) -> Any:
         ),
         base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=color, shape=shape),
     ).properties(width=230, height=100)
-    values = [{name: asdict(row)[name] for name in DRAWN} for row in rows]
+    values: Any = rows[list(DRAWN)].to_dict("records")
     return layers.facet(
         row=alt.Row("dataset:N").title(None),
         column=alt.Column("model:N").title(None),
         data=alt.InlineData(values=values),
     ).properties(
-        title=f"{one.first} against {one.second} of the same size, with simultaneous intervals and the margin ±{margin}"
+        title=f"{one['first']} against {one['second']} of the same size, "
+        f"with simultaneous intervals and the margin ±{margin}"
     )

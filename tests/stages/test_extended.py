@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 from numpy.typing import NDArray
 
-from analysis.quality.results import is_plain
+from analysis.quality.figures import is_plain
 from pipeline import evaluation
-from pipeline.cell_quality import of_codecs, read_quality
 from store import open_lake
 from store.artifacts.extended_codes import EXTENDED_CODES
 from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.quality import QUALITY
 from store.codecs.registry import CODECS, build
 from store.errors import InvalidInput
+from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
+from store.leaf.schema import Schema
 from tests.stages.projects import make_project, run, run_cell, write_params
 from tests.stages.test_pipeline import digests
 
@@ -85,13 +87,16 @@ def ranked(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 
 def searched(root: Path, codec: str, scoring: str, variant: str = "", seed: int = -1) -> NDArray[np.float32]:
     """Recall@10 of each query as it is stored."""
-    quality = read_quality(leaf(root, EXTENDED_QUALITY), "searched")
-    (at,) = [
-        i
-        for i, c in enumerate(quality.configurations)
-        if (c.codec, c.scoring, c.variant, c.seed) == (codec, scoring, variant, seed)
-    ]
-    return np.asarray(quality.value[at, 0, list(quality.ks).index(10)])
+    quality = labelled(root, EXTENDED_QUALITY, "searched")
+    wanted = {"codec": codec, "scoring": scoring, "variant": variant, "seed": seed}
+    chosen = np.all([quality[name] == value for name, value in wanted.items()], axis=0)
+    (at,) = np.flatnonzero(chosen)
+    return np.asarray(quality["value"].sel(metric="recall", k=10).values[at])
+
+
+def labelled(root: Path, schema: Schema, group: str = "") -> xr.Dataset:
+    """The cell's quality, or a group of it, as labelled arrays."""
+    return datasets(leaf(root, schema))[group].load()
 
 
 def test_the_table_has_every_codec_of_the_registry_with_finite_intervals(study: Path) -> None:
@@ -154,16 +159,18 @@ def test_signs_are_searched_by_hamming_distance_and_asymmetrically(
 
 
 def test_ties_are_judged_where_distances_are_hamming(study: Path) -> None:
-    quality = read_quality(leaf(study, EXTENDED_QUALITY), "searched")
-    hamming = np.array([c.scoring == "hamming" for c in quality.configurations])
+    quality = labelled(study, EXTENDED_QUALITY, "searched")
+    hamming = (quality["scoring"] == "hamming").values
+    expected, cut = quality["expected_recall"].values, quality["tie_cut"].values
     assert 0 < hamming.sum() < len(hamming)
-    assert np.isfinite(quality.expected_recall[hamming]).all()
-    assert np.isnan(quality.expected_recall[~hamming]).all()
-    assert quality.tie_cut[hamming].any()
-    assert not quality.tie_cut[~hamming].any()
+    assert np.isfinite(expected[hamming]).all()
+    assert np.isnan(expected[~hamming]).all()
+    assert cut[hamming].any()
+    assert not cut[~hamming].any()
     # Ties to the smaller row are one of the orders that the expectation is taken over.
-    untied = hamming[:, None, None] & ~quality.tie_cut
-    np.testing.assert_allclose(quality.expected_recall[untied], quality.value[:, 0][untied], atol=1e-6)
+    untied = hamming[:, None, None] & ~cut
+    recall = quality["value"].sel(metric="recall").values
+    np.testing.assert_allclose(expected[untied], recall[untied], atol=1e-6)
 
 
 def test_the_best_of_a_first_stage_are_ranked_anew(study: Path, relevant: NDArray[np.int32]) -> None:
@@ -175,36 +182,31 @@ def test_the_best_of_a_first_stage_are_ranked_anew(study: Path, relevant: NDArra
     np.put_along_axis(kept, near, np.take_along_axis(scores, near, axis=1), axis=1)
     hits = ranked(kept, 10) == relevant[:, None]
     expected = np.where(hits.any(axis=1), 1 / np.log2(hits.argmax(axis=1) + 2), 0)
-    quality = read_quality(leaf(study, EXTENDED_QUALITY), "rescored")
-    (at,) = [
-        i
-        for i, c in enumerate(quality.configurations)
-        if (c.codec, c.rescore, c.oversample) == ("sign", "float32", 4)
-    ]
-    assert quality.configurations[at].rescore_bytes == 4 * 64
-    np.testing.assert_allclose(quality.value[at, list(quality.metrics).index("ndcg"), 0], expected, atol=1e-6)
+    quality = labelled(study, EXTENDED_QUALITY, "rescored")
+    wanted = {"codec": "sign", "rescore": "float32", "oversample": 4}
+    (at,) = np.flatnonzero(np.all([quality[name] == value for name, value in wanted.items()], axis=0))
+    one = quality.isel(configuration=int(at))
+    assert one["rescore_bytes"] == 4 * 64
+    np.testing.assert_allclose(one["value"].sel(metric="ndcg", k=10), expected, atol=1e-6)
+
+
+def by_columns(quality: xr.Dataset, *names: str) -> dict[tuple[Any, ...], NDArray[np.float32]]:
+    """Values (metric, query) of each configuration by some of its columns."""
+    keys = zip(*(quality[name].values.tolist() for name in names), strict=True)
+    values = quality["value"].transpose("configuration", "metric", "query").values
+    return dict(zip(keys, values, strict=True))
 
 
 def test_laws_of_rescoring(study: Path) -> None:
     """With oversample 1 the documents stay; with floats a longer list never loses an exact neighbour."""
-    parts = [
-        read_quality(leaf(study, QUALITY)),
-        read_quality(leaf(study, EXTENDED_QUALITY), "searched"),
-    ]
-    plain = of_codecs(parts, set(FIRST))
-    at = list(plain.ks).index(10)
-    before = {
-        (c.codec, c.bits, c.seed): plain.value[i, :, at]
-        for i, c in enumerate(plain.configurations)
-        if is_plain(c)
-    }
-    quality = read_quality(leaf(study, EXTENDED_QUALITY), "rescored")
-    assert quality.ks == [10]
-    overlap, recall = (list(quality.metrics).index(name) for name in ("overlap", "recall"))
-    after = {
-        (c.codec, c.bits, c.seed, c.rescore, c.oversample): quality.value[i, :, 0]
-        for i, c in enumerate(quality.configurations)
-    }
+    before: dict[tuple[Any, ...], NDArray[np.float32]] = {}
+    for part in (labelled(study, QUALITY), labelled(study, EXTENDED_QUALITY, "searched")):
+        plain = part.isel(configuration=np.flatnonzero(is_plain(part))).sel(k=10)
+        before |= by_columns(plain, "codec", "bits", "seed")
+    quality = labelled(study, EXTENDED_QUALITY, "rescored")
+    assert quality["k"].values.tolist() == [10]
+    overlap, recall = (quality["metric"].values.tolist().index(name) for name in ("overlap", "recall"))
+    after = by_columns(quality.sel(k=10), "codec", "bits", "seed", "rescore", "oversample")
     assert {name[0] for name in after} == set(FIRST)
     for (codec, bits, seed, second, oversample), values in after.items():
         if oversample == 1:
@@ -263,9 +265,13 @@ def test_reading_the_extension_through_the_lake(study: Path) -> None:
     assert "threshold" not in lake.codes.sel(**CELL, codec="sign")
     with pytest.raises(InvalidInput, match="codec 'itq-32' is not here; there are bfloat16, float16"):
         lake.codes.sel(**CELL, codec="itq-32")
-    tree = lake.extended_quality.sel(**CELL)
-    assert tree["searched"].value.dims == ("configuration", "metric", "k", "query")
-    assert tree["rescored"].sizes["k"] == 1
+    quality = lake.quality.sel(**CELL)
+    assert quality.value.dims == ("configuration", "metric", "k", "query")
+    assert {"phase1", "pq", "itq"} <= set(quality.codec.values)
+    rescored = quality.isel(configuration=quality.oversample.values > 0)
+    assert (np.isfinite(rescored.value.sel(metric="recall")).any(["configuration", "query"]).sum("k")) == 1
+    core = lake.quality.sel(**CELL, codec="phase1", scoring="hamming", rescore="", bits=128, seed=1)
+    assert np.isfinite(core.value).all()
 
 
 def keep_too_many(content: dict[str, Any]) -> None:
@@ -331,17 +337,6 @@ def test_an_oversample_beyond_the_collection_takes_all_of_it(project: Path) -> N
     content["search_extended"]["rescore"] |= {"first": ["sign"], "second": ["float32"], "oversample": [1000]}
     write_params(project, content)
     assert run(project, "search-extended", *OPTIONS) == 0
-    quality = read_quality(leaf(project, EXTENDED_QUALITY), "rescored")
-    assert len(quality.configurations) == 1
-    assert (quality.value[0, list(quality.metrics).index("overlap")] == 1).all()
-
-
-def test_parts_of_a_cell_must_have_one_set_of_cutoffs(study: Path) -> None:
-    parts = [
-        read_quality(leaf(study, QUALITY)),
-        read_quality(leaf(study, EXTENDED_QUALITY), "rescored"),
-    ]
-    with pytest.raises(
-        InvalidInput, match=r"lsa-64 × first: quality is there for other cut-offs than search\.k"
-    ):
-        of_codecs(parts, {"pq"})
+    quality = labelled(project, EXTENDED_QUALITY, "rescored")
+    assert quality.sizes["configuration"] == 1
+    assert (quality["value"].sel(metric="overlap") == 1).all()

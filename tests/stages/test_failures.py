@@ -92,9 +92,8 @@ def test_margins_of_the_stage_are_those_of_the_exact_search(study: Path) -> None
     exact = open_leaf(Layout(study).leaf("exact_neighbours", CELL), EXACT_NEIGHBOURS)
     rows, scores = exact.read("rows", 0), exact.read("scores", 0)
     compared = 0
-    for query, document, score in zip(
-        truth.judgements.query, truth.judgements.document, truth.judged_score, strict=True
-    ):
+    judged = (truth[f"judged_{name}"].values for name in ("query", "document", "score"))
+    for query, document, score in zip(*judged, strict=True):
         (rank,) = np.nonzero(rows[query] == document)
         if rank.size:
             assert score == scores[query, rank[0]]

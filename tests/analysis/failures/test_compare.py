@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
+from analysis.failures.cell import NONE, answers, judgements_of, truth_of
 from analysis.failures.compare import (
     COLUMNS,
     DENSITY,
@@ -20,54 +22,65 @@ from analysis.failures.compare import (
     HUBNESS,
     MARGIN,
     MIN_GROUP,
-    NONE,
     WORDS,
-    Found,
-    Truth,
     attainable_recall,
     auc,
     auc_interval,
     compare_codecs,
     compare_groups,
     displacing_hubness,
-    judged_scores,
     k_occurrence,
     table,
 )
 from analysis.quality.per_query import Judgements
-from analysis.quality.results import csv_text
+from analysis.report.tables import csv_text
 from store.errors import InvalidInput
-from tests.analysis.failures.failed_queries import BOOTSTRAP, NO_SELF, hand_made, seeds
+from tests.analysis.failures.failed_queries import (
+    BOOTSTRAP,
+    NO_SELF,
+    exact_rows,
+    exact_search,
+    found_by,
+    hand_made,
+    seeds,
+)
+from tests.analysis.quality.labelled_cells import shuffled
 from tests.counts import count
 
 
-def test_the_answer_is_the_best_relevant_document_that_may_be_found() -> None:
-    # Query 1: the better judged document is not relevant. Query 2: itself is left out, of equal scores the smaller row.
-    assert hand_made().answers().tolist() == [0, 2, 3]
+def covariate(failures: xr.Dataset, name: str) -> NDArray[np.float64]:
+    """The values of a covariate, (query,)."""
+    return np.asarray(failures["value"].sel(covariate=name).values)
+
+
+def covariates(failures: xr.Dataset) -> list[str]:
+    return list(failures["covariate"].values.tolist())
 
 
 def test_a_query_relevant_to_itself_alone_has_no_answer() -> None:
-    truth = replace(hand_made(), self_row=np.array([0, NO_SELF, 5], np.int32))
-    assert truth.answers().tolist() == [NONE, 2, 3]
-    both = Found(
+    truth = hand_made(self_row=(0, NO_SELF, 5))
+    assert answers(truth).tolist() == [NONE, 2, 3]
+    both = found_by(
         "b",
         seeds([[1, 2], [3, 0], [1, 4]]),
-        kth_distance=np.array([[3, 4, 5]], np.int32),
-        judged_distance=np.full((1, 6), 2, np.int32),
+        bits=8,
+        kth_distance=[[3, 4, 5]],
+        judged_distance=np.full((1, 6), 2),
     )
-    found, _ = compare_codecs(truth, 8, both, both, 0.5)
-    assert np.isnan(found.covariates[MARGIN]).tolist() == [True, False, False]
-    assert np.isnan(found.covariates[HAMMING_MARGIN]).tolist() == [True, False, False]
+    failures, _ = compare_codecs(truth, both, both, 0.5)
+    assert np.isnan(covariate(failures, MARGIN)).tolist() == [True, False, False]
+    assert np.isnan(covariate(failures, HAMMING_MARGIN)).tolist() == [True, False, False]
+    assert failures["answer_row"].values.tolist() == [NONE, 3, 1]
 
 
 def test_recall_that_k_ranks_can_attain_by_hand() -> None:
     rows = seeds([[0, 1], [2, 0], [1, 4]], [[1, 2], [3, 2], [0, 4]])
     # Query 2 has three relevant documents and two ranks: both found is all that can be found.
-    assert attainable_recall(rows, hand_made().judgements).tolist() == [0.5, 0.5, 0.75]
+    assert attainable_recall(rows, judgements_of(hand_made())).tolist() == [0.5, 0.5, 0.75]
 
 
 def test_hubness_of_what_displaced_by_hand() -> None:
-    exact = hand_made().rows
+    exact = exact_rows(hand_made())
     first = [[0, 3], [3, 4], [1, 4]]
     second = [[0, 1], [3, 2], [5, 4]]
     hubness = displacing_hubness(seeds(first, second), exact, 6)
@@ -80,73 +93,77 @@ def test_hubness_of_what_displaced_by_hand() -> None:
 
 def test_margins_by_hand() -> None:
     truth = hand_made()
-    binary = Found(
+    binary = found_by(
         "binary",
         seeds([[0, 3], [2, 4], [1, 4]], [[1, 2], [2, 4], [1, 0]]),
-        kth_distance=np.array([[10, 20, 30], [12, 20, 31]], np.int32),
-        judged_distance=np.array([[4, 1, 26, 30, 0, 9], [14, 1, 22, 32, 0, 9]], np.int32),
+        kth_distance=[[10, 20, 30], [12, 20, 31]],
+        judged_distance=[[4, 1, 26, 30, 0, 9], [14, 1, 22, 32, 0, 9]],
     )
-    exact = Found("exact", truth.rows[np.newaxis])
-    found, reverse = compare_codecs(truth, 64, binary, exact, 0.5)
-    np.testing.assert_allclose(found.covariates[MARGIN], [0.9 - 0.7, 0.5 - 0.75, 0.0], atol=1e-15)
+    exact = found_by("exact", exact_rows(truth)[np.newaxis])
+    failures, reverse = compare_codecs(truth, binary, exact, 0.5)
+    np.testing.assert_allclose(covariate(failures, MARGIN), [0.9 - 0.7, 0.5 - 0.75, 0.0], atol=1e-15)
     np.testing.assert_allclose(
-        found.covariates[HAMMING_MARGIN], [(6 - 2) / 128, (-6 - 2) / 128, (0 - 1) / 128], atol=1e-15
+        covariate(failures, HAMMING_MARGIN), [(6 - 2) / 128, (-6 - 2) / 128, (0 - 1) / 128], atol=1e-15
     )
-    np.testing.assert_allclose(found.covariates[DENSITY], [0.8, 0.85, 0.6], atol=1e-15)
-    assert found.covariates[WORDS].tolist() == [3, 5, 8]
+    np.testing.assert_allclose(covariate(failures, DENSITY), [0.8, 0.85, 0.6], atol=1e-15)
+    assert covariate(failures, WORDS).tolist() == [3, 5, 8]
     # The other codec has no Hamming distances.
-    assert set(reverse.covariates) == {MARGIN, DENSITY, WORDS, HUBNESS}
+    assert set(covariates(reverse)) == {MARGIN, DENSITY, WORDS, HUBNESS}
 
 
 def test_lost_and_kept_are_the_same_question_in_both_directions() -> None:
     truth = hand_made()
-    first = Found("first", seeds([[4, 3], [3, 0], [0, 2]]))
-    second = Found("second", seeds([[0, 3], [2, 0], [1, 4]]))
-    found, reverse = compare_codecs(truth, 64, first, second, 0.5)
-    assert found.lost.tolist() == reverse.opposite.tolist() == [True, False, True]
-    assert reverse.lost.tolist() == found.opposite.tolist() == [False, True, False]
-    assert found.loss.tolist() == (-reverse.loss).tolist() == [1.0, -1.0, 1.0]
-    assert not found.kept.any()
-    swapped, _ = compare_codecs(truth, 64, second, first, 0.5)
-    assert swapped.lost.tolist() == reverse.lost.tolist()
-    for name, values in reverse.covariates.items():
-        np.testing.assert_array_equal(swapped.covariates[name], values)
+    first = found_by("first", seeds([[4, 3], [3, 0], [0, 2]]))
+    second = found_by("second", seeds([[0, 3], [2, 0], [1, 4]]))
+    failures, reverse = compare_codecs(truth, first, second, 0.5)
+    assert failures["lost"].values.tolist() == reverse["opposite"].values.tolist() == [True, False, True]
+    assert reverse["lost"].values.tolist() == failures["opposite"].values.tolist() == [False, True, False]
+    assert failures["loss"].values.tolist() == (-reverse["loss"]).values.tolist() == [1.0, -1.0, 1.0]
+    assert not failures["kept"].any()
+    swapped, _ = compare_codecs(truth, second, first, 0.5)
+    assert swapped["lost"].values.tolist() == reverse["lost"].values.tolist()
+    for name in covariates(reverse):
+        np.testing.assert_array_equal(covariate(swapped, name), covariate(reverse, name))
 
 
 def test_a_query_at_the_cut_is_kept() -> None:
     truth = hand_made()
-    half = Found("half", seeds([[0, 3], [3, 0], [1, 4]], [[4, 3], [3, 0], [1, 4]]))
-    full = Found("full", seeds([[0, 3], [3, 0], [1, 4]]))
-    at, _ = compare_codecs(truth, 64, half, full, 0.5)
-    above, _ = compare_codecs(truth, 64, half, full, 0.51)
-    assert at.lost.tolist() == [False, False, False]
-    assert above.lost.tolist() == [True, False, False]
+    half = found_by("half", seeds([[0, 3], [3, 0], [1, 4]], [[4, 3], [3, 0], [1, 4]]))
+    full = found_by("full", seeds([[0, 3], [3, 0], [1, 4]]))
+    at, _ = compare_codecs(truth, half, full, 0.5)
+    above, _ = compare_codecs(truth, half, full, 0.51)
+    assert at["lost"].values.tolist() == [False, False, False]
+    assert above["lost"].values.tolist() == [True, False, False]
 
 
 def test_found_rows_of_another_shape_are_refused() -> None:
     truth = hand_made()
-    good, short = Found("good", truth.rows[np.newaxis]), Found("short", truth.rows[np.newaxis, :, :1])
+    good = found_by("good", exact_rows(truth)[np.newaxis])
+    short = found_by("short", exact_rows(truth)[np.newaxis, :, :1])
     with pytest.raises(InvalidInput, match=r"short at 64 bits: found \(3, 1\).*the exact search \(3, 2\)"):
-        compare_codecs(truth, 64, good, short, 0.5)
+        compare_codecs(truth, good, short, 0.5)
 
 
-@pytest.mark.parametrize("block", [1, 3, 10])
-def test_scores_of_judged_pairs_do_not_depend_on_blocks(block: int) -> None:
-    random = np.random.RandomState(0)
-    vectors = random.standard_normal((10, 16))
-    documents = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype(np.float16)
-    judgements = Judgements.sorted([0, 0, 1, 2], [9, 2, 0, 5], [1, 1, 1, 1], 3)
-    queries = documents[[3, 4, 5]]
-    scores = judged_scores(
-        queries, ((at, documents[at : at + block]) for at in range(0, 10, block)), judgements
+def test_no_order_of_dimensions_judgements_or_seeds_changes_a_figure() -> None:
+    truth = hand_made()
+    binary = found_by(
+        "binary",
+        seeds([[0, 3], [2, 4], [1, 4]], [[1, 2], [2, 4], [1, 0]]),
+        kth_distance=[[10, 20, 30], [12, 20, 31]],
+        judged_distance=[[4, 1, 26, 30, 0, 9], [14, 1, 22, 32, 0, 9]],
     )
-    pairs = zip(judgements.query, judgements.document, strict=True)
-    expected = [
-        sum(float(a) * float(b) for a, b in zip(queries[q], documents[d], strict=True)) for q, d in pairs
-    ]
-    assert scores.tolist() == expected
-    with pytest.raises(InvalidInput, match="document row 5 has no vector"):
-        judged_scores(queries, [(0, documents[:3])], Judgements.sorted([0, 1, 2], [0, 5, 1], [1, 1, 1], 3))
+    exact = found_by("exact", exact_rows(truth)[np.newaxis])
+    expected = csv_text(table(compare_codecs(truth, binary, exact, 0.5), **BOOTSTRAP))
+    for seed in range(3):
+        # Judged pairs move with their distances, seeds with their rows; ranks and queries are positions.
+        pairs = np.random.RandomState(seed).permutation(6)
+        turned = [
+            shuffled(one.isel(judgement=pairs), "query", "rank", "judgement", seed=seed)
+            for one in (truth, binary)
+        ]
+        failures = compare_codecs(turned[0], turned[1], exact, 0.5)
+        moved = [shuffled(one, "query", "rank", "covariate", seed=seed) for one in failures]
+        assert csv_text(table(moved, **BOOTSTRAP)) == expected
 
 
 @settings(max_examples=count(full=500, quick=50), deadline=None)
@@ -199,10 +216,12 @@ def test_intervals_cover(n_lost: int, n_kept: int, shift: float) -> None:
     values[:, :n_lost] += shift
     covers = np.zeros(2)
     for i, row in enumerate(values):
-        (found,) = compare_groups(row[None, :n_lost], row[None, n_lost:], draws=500, seed=i, confidence=0.95)
+        (figures,) = compare_groups(
+            row[None, :n_lost], row[None, n_lost:], draws=500, seed=i, confidence=0.95
+        )
         covers += (
-            found["difference_low"] <= shift <= found["difference_high"],
-            found["auc_low"] <= truth <= found["auc_high"],
+            figures["difference_low"] <= shift <= figures["difference_high"],
+            figures["auc_low"] <= truth <= figures["auc_high"],
         )
     slack = 3 * np.sqrt(0.95 * 0.05 / n)
     assert (covers / n >= 0.93 - slack).all(), covers / n
@@ -212,11 +231,11 @@ def test_intervals_cover(n_lost: int, n_kept: int, shift: float) -> None:
 def test_the_groups_are_resampled_independently() -> None:
     """Drawn alike, two copies of one sample would differ in no draw."""
     values = np.random.RandomState(0).standard_normal((1, 400))
-    (found,) = compare_groups(values, values, draws=4000, seed=0, confidence=0.95)
-    assert found["difference"] == 0
+    (figures,) = compare_groups(values, values, draws=4000, seed=0, confidence=0.95)
+    assert figures["difference"] == 0
     expected = 1.96 * np.sqrt(2 * values.var() / 400)
-    assert found["difference_high"] == pytest.approx(expected, rel=0.1)
-    assert found["difference_low"] == pytest.approx(-expected, rel=0.1)
+    assert figures["difference_high"] == pytest.approx(expected, rel=0.1)
+    assert figures["difference_low"] == pytest.approx(-expected, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -231,12 +250,12 @@ def test_the_groups_are_resampled_independently() -> None:
 )
 def test_small_groups_have_counts_and_a_reason(n_lost: int, n_kept: int, note: str) -> None:
     lost, kept = np.arange(n_lost, dtype=np.float64)[None], np.arange(n_kept, dtype=np.float64)[None]
-    (found,) = compare_groups(lost, kept, **BOOTSTRAP)
-    assert (found["lost_n"], found["kept_n"], found["note"]) == (n_lost, n_kept, note)
-    assert np.isnan([found[name] for name in found if name.endswith(("_low", "_high"))]).all()
-    assert np.isnan(found["auc"]) == (0 in (n_lost, n_kept))
-    assert np.isnan(found["lost_mean"]) == (n_lost == 0)
-    assert np.isnan(found["kept_mean"]) == (n_kept == 0)
+    (figures,) = compare_groups(lost, kept, **BOOTSTRAP)
+    assert (figures["lost_n"], figures["kept_n"], figures["note"]) == (n_lost, n_kept, note)
+    assert np.isnan([figures[name] for name in figures if name.endswith(("_low", "_high"))]).all()
+    assert np.isnan(figures["auc"]) == (0 in (n_lost, n_kept))
+    assert np.isnan(figures["lost_mean"]) == (n_lost == 0)
+    assert np.isnan(figures["kept_mean"]) == (n_kept == 0)
 
 
 def test_groups_that_do_not_overlap_have_no_interval_of_the_auc() -> None:
@@ -245,10 +264,10 @@ def test_groups_that_do_not_overlap_have_no_interval_of_the_auc() -> None:
         np.stack([values + 100, np.ones(30)]), np.stack([values, np.ones(30)]), **BOOTSTRAP
     )
     assert (apart["auc"], constant["auc"]) == (1.0, 0.5)
-    for found in (apart, constant):
-        assert np.isnan(found["auc_low"])
-        assert np.isnan(found["auc_high"])
-        assert "separate the groups or are all equal" in found["note"]
+    for figures in (apart, constant):
+        assert np.isnan(figures["auc_low"])
+        assert np.isnan(figures["auc_high"])
+        assert "separate the groups or are all equal" in figures["note"]
     assert apart["difference_low"] < 100 < apart["difference_high"]
     assert constant["difference_low"] == constant["difference_high"] == 0
 
@@ -259,43 +278,41 @@ LOST = 60
 POOL = 3000
 
 
-def planted(cause: str, seed: int = 0) -> tuple[Truth, Found, Found]:
+def planted(cause: str, seed: int = 0) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
     """A cell in which the first queries are lost and differ from the others in nothing but the planted covariate."""
     random = np.random.RandomState(seed)
     lost = np.arange(QUERIES) < LOST
     # Documents 0 … are exact neighbours, each of one query; those from POOL on displace them.
     exact = np.arange(QUERIES * K, dtype=np.int32).reshape(QUERIES, K)
-    found = exact.copy()
+    rows = exact.copy()
     for query in range(QUERIES):
         answer = exact[query, 0]
         hub = cause == HUBNESS and lost[query]
         others = POOL + (random.choice(8, 3, False) if hub else random.choice(3000, 3, False))
-        found[query] = [*others, *exact[query, 1:3]] if lost[query] else [answer, exact[query, 1], *others]
+        rows[query] = [*others, *exact[query, 1:3]] if lost[query] else [answer, exact[query, 1], *others]
     level = random.uniform(0.4, 0.6, QUERIES) + (0.2 * lost if cause == DENSITY else 0)
     scores = np.repeat(level[:, None], K, axis=1)
     margin = random.uniform(0.1, 0.3, QUERIES) * (np.where(lost, 0.4, 1) if cause == MARGIN else 1)
     words = random.randint(5, 15, QUERIES) + (6 * lost if cause == WORDS else 0)
-    truth = Truth(
-        model="m",
-        dataset="d",
-        judgements=Judgements.sorted(
+    truth = truth_of(
+        Judgements.sorted(
             np.arange(QUERIES), exact[:, 0].astype(np.int64), np.ones(QUERIES, np.int64), QUERIES
         ),
-        judged_score=level + margin,
+        level + margin,
+        exact_search(exact, scores).assign_attrs(model="m", dataset="d"),
         self_row=np.full(QUERIES, NO_SELF, np.int32),
-        rows=exact,
-        scores=scores,
         query_words=words.astype(np.int64),
         n_documents=POOL + 3000,
+        k=K,
     )
-    return truth, Found("phase1", found[None]), Found("pq", exact[None])
+    return truth, found_by("phase1", rows[None]), found_by("pq", exact[None])
 
 
 @pytest.mark.parametrize("cause", [MARGIN, HUBNESS, DENSITY, WORDS, "nothing"])
 def test_the_planted_covariate_is_found_and_the_others_are_not(cause: str) -> None:
     truth, binary, pq = planted(cause)
-    found, _ = compare_codecs(truth, 64, binary, pq, 0.5)
-    rows = {row["covariate"]: row for row in table([found], **BOOTSTRAP)}
+    failures, _ = compare_codecs(truth, binary, pq, 0.5)
+    rows = {row["covariate"]: row for row in table([failures], **BOOTSTRAP).to_dict("records")}
     assert set(rows) == {MARGIN, HUBNESS, DENSITY, WORDS}
     for name, row in rows.items():
         assert (row["n_lost"], row["n_kept_by_both"], row["n_opposite"]) == (LOST, QUERIES - LOST, 0)
@@ -310,12 +327,12 @@ def test_the_planted_covariate_is_found_and_the_others_are_not(cause: str) -> No
 def test_rows_have_the_columns_and_count_what_has_a_value() -> None:
     truth, binary, _ = planted(WORDS)
     # The keeper finds nothing but exact neighbours, so nothing displaces them where it is the one that loses.
-    keeper = Found("pq", truth.rows[None], undertrained=True)
-    rows = table(compare_codecs(truth, 64, binary, keeper, 0.5), **BOOTSTRAP)
-    lines = csv_text(rows, COLUMNS).splitlines()
+    keeper = found_by("pq", exact_rows(truth)[None], undertrained=True)
+    rows = table(compare_codecs(truth, binary, keeper, 0.5), **BOOTSTRAP)
+    lines = csv_text(rows).splitlines()
     assert lines[0].split(",") == list(COLUMNS)
     assert len(lines) == 1 + len(rows) == 9
-    reverse = [row for row in rows if row["lost_by"] == "pq"]
+    reverse = rows[rows["lost_by"] == "pq"].to_dict("records")
     assert [row["covariate"] for row in reverse] == sorted([DENSITY, HUBNESS, MARGIN, WORDS])
     for row in reverse:
         assert (row["kept_by"], row["n_lost"], row["n_opposite"]) == ("phase1", 0, LOST)
@@ -326,11 +343,7 @@ def test_rows_have_the_columns_and_count_what_has_a_value() -> None:
 
 def test_covariates_resampled_together_give_what_each_gives_alone() -> None:
     truth, binary, pq = planted(MARGIN)
-    found, _ = compare_codecs(truth, 64, binary, pq, 0.5)
-    alone = [
-        row
-        for name, values in found.covariates.items()
-        for row in table([replace(found, covariates={name: values})], **BOOTSTRAP)
-    ]
+    failures, _ = compare_codecs(truth, binary, pq, 0.5)
+    alone = [table([failures.sel(covariate=[name])], **BOOTSTRAP) for name in covariates(failures)]
     # Sums are exact on a grid that depends on the largest value: equal but for the last digits.
-    assert csv_text(alone, COLUMNS) == csv_text(table([found], **BOOTSTRAP), COLUMNS)
+    assert csv_text(pd.concat(alone)) == csv_text(table([failures], **BOOTSTRAP))

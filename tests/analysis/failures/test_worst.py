@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+import xarray as xr
 
-from analysis.failures.compare import (
-    HAMMING_MARGIN,
-    NONE,
-    Failures,
-    Found,
-)
+from analysis.failures.cell import NONE
+from analysis.failures.compare import HAMMING_MARGIN, compare_codecs
 from analysis.failures.worst import displacing_documents, markdown, wanted_documents, worst
-from tests.analysis.failures.failed_queries import hand_made, seeds
+from tests.analysis.failures.failed_queries import exact_rows, found_by, hand_made, seeds
 
 
-def lost_queries(dataset: str, model: str, bits: int, loss: list[float], margins: list[float]) -> Failures:
+def lost_queries(
+    dataset: str,
+    model: str,
+    bits: int,
+    loss: list[float],
+    margins: list[float],
+    self_row: tuple[int, ...] = (-1, -1, 5),
+) -> xr.Dataset:
     """Three queries over six documents, of which those with a loss are lost."""
-    truth = replace(hand_made(), dataset=dataset, model=model)
-    rows = seeds([[4, 3], [5, 3], [3, 2]], [[4, 5], [5, 3], [3, 0]])
+    truth = hand_made(self_row, model, dataset)
+    binary = found_by("phase1", seeds([[4, 3], [5, 3], [3, 2]], [[4, 5], [5, 3], [3, 0]]), bits=bits)
+    failures, _ = compare_codecs(truth, binary, found_by("pq", exact_rows(truth)[None], bits=bits), 0.5)
     lost = np.array(loss) > 0
-    return Failures(
-        truth=truth,
-        bits=bits,
-        loser=Found("phase1", rows),
-        keeper=Found("pq", truth.rows[None]),
-        lost=lost,
-        opposite=np.zeros(3, np.bool_),
-        kept=~lost,
-        loss=np.array(loss),
-        covariates={HAMMING_MARGIN: np.array(margins)},
+    return (
+        failures.isel(covariate=[0])
+        .assign_coords(covariate=[HAMMING_MARGIN])
+        .assign(
+            lost=("query", lost),
+            kept=("query", ~lost),
+            loss=("query", loss),
+            value=(("covariate", "query"), [margins]),
+        )
     )
 
 
@@ -41,11 +43,11 @@ def test_the_worst_come_by_loss_then_margin_and_each_once() -> None:
         lost_queries("e", "m", 64, [1.0, 0.0, 0.8], [-0.15, 0.0, np.nan]),
     ]
     found = worst(failures, 10)
-    where = [(one.failures.truth.dataset, one.failures.bits, one.query) for one in found]
+    where = [(one.failures.attrs["dataset"], one.failures.attrs["bits"], one.query) for one in found]
     assert where == [("d", 128, 0), ("e", 64, 0), ("d", 128, 1), ("e", 64, 2)]
     assert [(one.times, one.comparisons) for one in found] == [(2, 2), (1, 1), (2, 2), (1, 1)]
     assert [one.answer_row for one in found] == [0, 0, 3, 1]
-    assert [(one.failures.bits, one.query) for one in worst(failures, 2)] == [(128, 0), (64, 0)]
+    assert [(one.failures.attrs["bits"], one.query) for one in worst(failures, 2)] == [(128, 0), (64, 0)]
 
 
 def test_displacing_documents_by_seeds_hubness_and_row() -> None:
@@ -75,8 +77,7 @@ def test_the_local_report_shows_texts_as_they_are() -> None:
 
 
 def test_a_lost_query_without_answer_and_no_lost_query_at_all() -> None:
-    one = lost_queries("d", "m", 64, [1.0, 0, 0], [np.nan, 0, 0])
-    one = replace(one, truth=replace(one.truth, self_row=np.array([0, -1, -1], np.int32)))
+    one = lost_queries("d", "m", 64, [1.0, 0, 0], [np.nan, 0, 0], self_row=(0, -1, -1))
     (found,) = worst([one], 1)
     assert found.answer_row == NONE
     assert NONE not in wanted_documents([found])["d"]

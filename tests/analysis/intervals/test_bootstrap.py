@@ -72,6 +72,17 @@ def test_block_size_changes_nothing_and_bounds_the_block(monkeypatch: pytest.Mon
 # ---- intervals against slow oracles ----
 
 
+def test_intervals_do_not_depend_on_the_blocks_that_they_are_computed_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.RandomState(0).uniform(size=(7, 3, 40)).astype(np.float32)
+    values *= np.float32(2.0) ** -np.arange(7, dtype=np.float32)[:, None, None]
+    whole = mean_intervals(values, 200, 1, 0.9)
+    monkeypatch.setattr("analysis.intervals.bootstrap.MEANS_ENTRIES", 5 * 200)
+    for one, other in zip(whole, mean_intervals(values, 200, 1, 0.9), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 30), st.integers(0, 2**32 - 1), st.sampled_from([0.5, 0.8, 0.9, 0.95]))
 def test_mean_intervals_are_order_statistics_of_resampled_means(

@@ -5,25 +5,26 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 from analysis.intervals.regimes import (
     COLUMNS,
     REGIMES,
-    Comparison,
     Side,
     classify,
     compare,
     count_regimes,
-    table_text,
 )
-from analysis.quality.results import UNDERTRAINED, CellQuality
+from analysis.quality.figures import UNDERTRAINED
+from analysis.report.tables import csv_text
 from store.artifacts.configuration import Configuration
 from store.errors import InvalidInput
+from tests.analysis.quality.labelled_cells import labelled_cell, shuffled
 
 METRICS, KS = ("recall", "ndcg"), (1, 10)
 QUERIES = 400
@@ -36,6 +37,11 @@ SETTINGS: dict[str, Any] = {
     "seed": 0,
     "confidence": 0.95,
 }
+
+
+def rows_of(*arguments: Any, **settings: Any) -> list[Any]:
+    """The rows of `compare`, each with its columns as attributes."""
+    return list(compare(*arguments, **settings).itertuples(index=False))
 
 
 def configuration(
@@ -51,16 +57,15 @@ def cell(
     configurations: list[Configuration] | None = None,
     found: list[float] | None = None,
     undertrained: frozenset[str] = frozenset(),
-) -> CellQuality:
+) -> xr.Dataset:
     """Every configuration finds the first share of the queries; the seeds are those of a stream for Recall@10."""
     configurations = configurations or [configuration("phase1", 8), configuration("pq", 8)]
     found = found or [0.5] * len(configurations)
     value = np.full((len(configurations), len(METRICS), len(KS), QUERIES), 0.25, np.float32)
     for one, share in zip(value, found, strict=True):
         one[0, 1] = np.arange(QUERIES) < round(share * QUERIES)
-    empty = np.zeros((len(configurations), len(KS), QUERIES))
-    return CellQuality(
-        model, dataset, configurations, METRICS, KS, value, empty.astype(np.float32), empty > 0, undertrained
+    return labelled_cell(
+        model, dataset, configurations, METRICS, KS, value, undertrained=sorted(undertrained)
     )
 
 
@@ -100,13 +105,14 @@ def test_every_regime_from_planted_differences() -> None:
     sizes = (8, 16, 32, 64)
     configurations = [configuration(codec, size) for codec in ("phase1", "pq") for size in sizes]
     one = cell(configurations=configurations, found=[0.3, 0.6, 0.5, 0.5, 0.5, 0.5, 0.5, 0.52])
-    rows = compare([one], BINARY, PQ, **SETTINGS)
+    table = compare([one], BINARY, PQ, **SETTINGS)
+    rows: list[Any] = list(table.itertuples(index=False))
     assert [row.bytes_per_vector for row in rows] == list(sizes)
     assert [row.regime for row in rows] == ["clearly worse", "preferable", "competitive", "undecided"]
     np.testing.assert_allclose([row.difference for row in rows], [-0.2, 0.1, 0, -0.02], atol=1e-12)
-    assert count_regimes(rows) == {"clearly worse": 1, "preferable": 1, "competitive": 1, "undecided": 1}
-    assert list(count_regimes(rows)) == list(REGIMES)
-    assert count_regimes(rows[:1])["undecided"] == 0
+    assert count_regimes(table) == {"clearly worse": 1, "preferable": 1, "competitive": 1, "undecided": 1}
+    assert list(count_regimes(table)) == list(REGIMES)
+    assert count_regimes(table[:1])["undecided"] == 0
     for row in rows:
         assert row.simultaneous_low <= row.ci_low <= row.difference <= row.ci_high <= row.simultaneous_high
         assert row.p_value <= row.p_holm <= 1
@@ -120,13 +126,13 @@ def test_values_are_means_over_seeds_of_the_named_metric_and_k() -> None:
         *(configuration("phase1", 8, seed) for seed in (0, 1, 2)),
     ]
     one = cell(configurations=configurations, found=[0.5, 0.7, 0.1, 0.2, 0.6])
-    (row,) = compare([one], BINARY, PQ, **SETTINGS)
+    (row,) = rows_of([one], BINARY, PQ, **SETTINGS)
     np.testing.assert_allclose(
         (row.first_value, row.second_value, row.difference), (0.3, 0.6, -0.3), atol=1e-9
     )
     assert (row.first, row.second, row.bits, row.metric, row.k) == ("phase1", "pq", 64, "recall", 10)
     assert (row.first_seeds, row.second_seeds, row.n_queries) == (3, 2, QUERIES)
-    (other,) = compare([one], BINARY, PQ, **{**SETTINGS, "metric": "ndcg", "k": 1})
+    (other,) = rows_of([one], BINARY, PQ, **{**SETTINGS, "metric": "ndcg", "k": 1})
     assert (other.first_value, other.difference, other.metric, other.k) == (0.25, 0, "ndcg", 1)
 
 
@@ -142,7 +148,7 @@ def test_the_family_is_every_cell_and_size_that_both_codecs_have() -> None:
         cell("n", "e", configurations=[configuration("phase1", 16), configuration("pq", 64)]),
         cell("m", "e", configurations=[configuration("int8", 16)]),
     ]
-    rows = compare(cells, BINARY, PQ, **SETTINGS)
+    rows = rows_of(cells, BINARY, PQ, **SETTINGS)
     assert [(row.model, row.dataset, row.bytes_per_vector) for row in rows] == [
         ("m", "d", 8),
         ("m", "d", 16),
@@ -154,8 +160,8 @@ def test_the_codecs_may_be_exchanged() -> None:
     stream = np.random.RandomState(0)
     cells = [cell("m", "d"), cell("n", "d"), cell("m", "e")]
     for measured in cells:
-        measured.value[...] = stream.rand(*measured.value.shape) < 0.6
-    there, back = compare(cells, BINARY, PQ, **SETTINGS), compare(cells, PQ, BINARY, **SETTINGS)
+        measured["value"][...] = stream.rand(*measured["value"].shape) < 0.6
+    there, back = rows_of(cells, BINARY, PQ, **SETTINGS), rows_of(cells, PQ, BINARY, **SETTINGS)
     for one, other in zip(there, back, strict=True):
         assert (one.difference, one.p_holm) == (-other.difference, other.p_holm)
         np.testing.assert_allclose(one.simultaneous_low, -other.simultaneous_high, atol=1e-12)
@@ -166,10 +172,10 @@ def test_models_share_the_draws_of_a_dataset() -> None:
     value = stream.rand(2, len(METRICS), len(KS), QUERIES) < 0.5
     same, apart = [[cell("m", "d"), cell("n", dataset)] for dataset in ("d", "e")]
     for measured in (*same, *apart):
-        measured.value[...] = value
-    first, second = compare(same, BINARY, PQ, **SETTINGS)
-    assert replace(second, model="m") == first
-    other_first, other_second = compare(apart, BINARY, PQ, **SETTINGS)
+        measured["value"][...] = value
+    first, second = rows_of(same, BINARY, PQ, **SETTINGS)
+    assert second._replace(model="m") == first
+    other_first, other_second = rows_of(apart, BINARY, PQ, **SETTINGS)
     assert (other_first.ci_low, other_first.p_value) == (first.ci_low, first.p_value)
     assert other_second.p_value != first.p_value
     # Draws apart have a larger maximum.
@@ -179,7 +185,7 @@ def test_models_share_the_draws_of_a_dataset() -> None:
 def test_flags_go_with_either_codec() -> None:
     names: tuple[set[str], ...] = ({"pq"}, {"phase1"}, {"opq"}, set())
     cells = [cell(f"m{i}", undertrained=frozenset(codecs)) for i, codecs in enumerate(names)]
-    rows = compare(cells, BINARY, PQ, **SETTINGS)
+    rows = rows_of(cells, BINARY, PQ, **SETTINGS)
     assert [row.flags for row in rows] == [UNDERTRAINED, UNDERTRAINED, "", ""]
 
 
@@ -194,13 +200,13 @@ def test_a_side_is_a_codec_with_its_variant_and_scoring() -> None:
     one = cell(configurations=configurations, found=[0.1, 0.2, 0.3, 0.4, 0.5])
 
     def value(side: Side) -> tuple[str, float]:
-        (row,) = compare([one], side, PQ, **SETTINGS)
+        (row,) = rows_of([one], side, PQ, **SETTINGS)
         return row.first, round(row.first_value, 6)
 
     assert value(Side("sign")) == ("sign", 0.1)
     assert value(Side("sign", "mean")) == ("sign-mean", 0.2)
     assert value(Side("sign", "mean", "asymmetric")) == ("sign-mean-asymmetric", 0.3)
-    (row,) = compare([one], Side("sign", "mean", "asymmetric"), Side("sign", "mean"), **SETTINGS)
+    (row,) = rows_of([one], Side("sign", "mean", "asymmetric"), Side("sign", "mean"), **SETTINGS)
     assert round(row.difference, 6) == 0.1
 
 
@@ -209,7 +215,7 @@ def test_a_side_is_a_codec_with_its_variant_and_scoring() -> None:
 
 def test_the_table_reads_back() -> None:
     rows = compare([cell(found=[0.5, 0.7])], BINARY, PQ, **SETTINGS)
-    (read,) = csv.DictReader(io.StringIO(table_text(rows)))
+    (read,) = csv.DictReader(io.StringIO(csv_text(rows)))
     assert tuple(read) == COLUMNS
     assert (read["model"], read["regime"], read["difference"], read["p_holm"]) == (
         "m",
@@ -217,7 +223,25 @@ def test_the_table_reads_back() -> None:
         "-0.2",
         "0.002",
     )
-    assert table_text(rows) == table_text(compare([cell(found=[0.5, 0.7])], BINARY, PQ, **SETTINGS))
+    assert csv_text(rows) == csv_text(compare([cell(found=[0.5, 0.7])], BINARY, PQ, **SETTINGS))
+
+
+def test_no_order_of_dimensions_or_labels_changes_the_table() -> None:
+    stream = np.random.RandomState(2)
+    both = [
+        configuration(codec, size, seed) for codec in ("phase1", "pq") for size in (8, 16) for seed in (0, 1)
+    ]
+    cells = [cell("m", "d", configurations=both), cell("n", "d", configurations=both)]
+    for measured in cells:
+        measured["value"][...] = stream.rand(*measured["value"].shape) < 0.6
+    # Queries keep their order: it says which of them a draw takes.
+    moved = [shuffled(one, "query", seed=seed) for seed, one in enumerate(cells)]
+    rows, other = compare(cells, BINARY, PQ, **SETTINGS), compare(moved, BINARY, PQ, **SETTINGS)
+    assert csv_text(other) == csv_text(rows)
+    backwards = compare(moved[::-1], BINARY, PQ, **SETTINGS).sort_values(
+        ["model", "bytes_per_vector"], ignore_index=True
+    )
+    assert csv_text(backwards) == csv_text(rows)
 
 
 # ---- bad input ----
@@ -262,6 +286,6 @@ def test_the_table_reads_back() -> None:
         ),
     ],
 )
-def test_bad_input_is_refused(call: Callable[[], list[Comparison]], message: str) -> None:
+def test_bad_input_is_refused(call: Callable[[], pd.DataFrame], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         call()

@@ -1,23 +1,44 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from analysis.relation.points import PointGrid, Points, RelationSettings, defect
+from analysis.relation.points import PointGrid, RelationSettings, defect
 from store.errors import InvalidInput
 
+NUMBER = np.arange(8.0).reshape(4, 2)
 
-def columns(**changes: Any) -> dict[str, Any]:
+
+def dataset(
+    features: Mapping[str, Any] | None = None,
+    targets: Mapping[str, Any] | None = None,
+    sources: Mapping[str, str] = MappingProxyType({}),
+    **coords: Any,
+) -> xr.Dataset:
     """Two models, two datasets, two lengths, in an order that is not sorted."""
-    model, dataset, bits = (a.ravel() for a in np.meshgrid(["b", "a"], ["y", "x"], [128, 64], indexing="ij"))
-    number = np.arange(8.0)
-    return {
-        "model": model, "dataset": dataset, "bits": bits,
-        "features": {"mean_cosine": number}, "targets": {"recall@10": 10 * number}, **changes,
-    }  # fmt: skip
+    named = {"feature": {"mean_cosine": NUMBER} if features is None else features}
+    named["target"] = {"recall@10": 10 * NUMBER} if targets is None else targets
+    found = {
+        name: (
+            ("cell", "bits")[: np.ndim(values)],
+            values,
+            {"role": role} | ({"source": sources[name]} if name in sources else {}),
+        )
+        for role, columns in named.items()
+        for name, values in columns.items()
+    }
+    labels = {
+        "model": ("cell", ["b", "b", "a", "a"]),
+        "dataset": ("cell", ["y", "x", "y", "x"]),
+        "bits": [128, 64],
+    }
+    return xr.Dataset(found, coords={**labels, **coords})
 
 
 SETTINGS = RelationSettings(
@@ -31,7 +52,7 @@ SETTINGS = RelationSettings(
 
 
 def test_grid_sorts_cells_and_bits() -> None:
-    grid = PointGrid.of(Points(**columns()))
+    grid = PointGrid.of(dataset())
     assert grid.cells == (("a", "x"), ("a", "y"), ("b", "x"), ("b", "y"))
     assert grid.bits.tolist() == [64, 128]
     assert grid.features["mean_cosine"].tolist() == [[7, 6], [5, 4], [3, 2], [1, 0]]
@@ -43,36 +64,38 @@ def test_grid_sorts_cells_and_bits() -> None:
     assert grid.too_small() == ""
 
 
+def test_the_grid_does_not_depend_on_the_order_of_dimensions_or_points() -> None:
+    points = dataset(features={"mean_cosine": NUMBER, "of_cell": NUMBER[:, 0]})
+    grid = PointGrid.of(points)
+    assert grid.features["of_cell"].tolist() == [[6, 6], [4, 4], [2, 2], [0, 0]]
+    other = PointGrid.of(points.isel(cell=[2, 0, 3, 1], bits=[1, 0]).transpose("bits", "cell"))
+    assert (other.cells, other.bits.tolist()) == (grid.cells, grid.bits.tolist())
+    for name, values in {**grid.features, **grid.targets}.items():
+        np.testing.assert_array_equal({**other.features, **other.targets}[name], values)
+
+
 def test_given_log2_bits_must_be_right() -> None:
-    given = columns()
-    given["features"]["log2_bits"] = np.log2(given["bits"])
-    assert PointGrid.of(Points(**given)).features["log2_bits"][0].tolist() == [6, 7]
-    given["features"]["log2_bits"] = np.log10(given["bits"])
+    right = np.tile(np.log2([128, 64]), (4, 1))
+    assert PointGrid.of(dataset(features={"log2_bits": right})).features["log2_bits"][0].tolist() == [6, 7]
     with pytest.raises(InvalidInput, match=r"features\.log2_bits: differs from log2 of bits; leave it out"):
-        Points(**given)
+        PointGrid.of(dataset(features={"log2_bits": np.tile(np.log10([128, 64]), (4, 1))}))
 
 
 def test_small_studies_are_named() -> None:
-    one = Points(
-        model=np.array(["a"]), dataset=np.array(["x"]), bits=np.array([64]),
-        features={"f": np.array([1.0])}, targets={"t": np.array([1.0])},
-    )  # fmt: skip
+    one = dataset(features={"f": NUMBER}, targets={"t": NUMBER}).isel(cell=[0], bits=[0])
     assert PointGrid.of(one).too_small() == (
         "not enough cells: 1, needs 3; not enough models: 1, needs 2; not enough datasets: 1, needs 2"
     )
 
 
 def test_features_of_the_targets_source_are_its_own() -> None:
-    number = np.arange(8.0)
-    points = Points(
-        **columns(
-            features={"slope_recall": number, "slope_ndcg": number, "mean_cosine": number},
-            targets={"recall@10": number, "retention@10": number, "bfi": number},
-            sources={
-                "slope_recall": "recall@10", "slope_ndcg": "ndcg@10",
-                "recall@10": "recall@10", "retention@10": "recall@10", "bfi": "ndcg@10",
-            },
-        )
+    points = dataset(
+        features={"slope_recall": NUMBER, "slope_ndcg": NUMBER, "mean_cosine": NUMBER},
+        targets={"recall@10": NUMBER, "retention@10": NUMBER, "bfi": NUMBER},
+        sources={
+            "slope_recall": "recall@10", "slope_ndcg": "ndcg@10",
+            "recall@10": "recall@10", "retention@10": "recall@10", "bfi": "ndcg@10",
+        },
     )  # fmt: skip
     grid = PointGrid.of(points)
     own = {(f, t) for f in grid.features for t in grid.targets if grid.own(f, t)}
@@ -80,34 +103,33 @@ def test_features_of_the_targets_source_are_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("points", "message"),
     [
-        ({"model": np.array([], str)}, "points: the table has no rows"),
-        ({"targets": {}}, "targets: none given; name at least one"),
-        ({"bits": np.arange(1, 8)}, r"bits: shape \(7,\), expected \(8,\) as for model"),
-        ({"features": {"f": np.zeros((8, 1))}}, r"features\.f: shape \(8, 1\), expected \(8,\)"),
-        ({"targets": {"t": np.zeros(3)}}, r"targets\.t: shape \(3,\), expected \(8,\)"),
-        ({"bits": np.array([0, 1] * 4)}, "bits: 0 is not a code length"),
-        ({"targets": {"mean_cosine": np.zeros(8)}}, "targets: 'mean_cosine' is also a feature; rename"),
-        ({"bits": np.full(8, 64)}, "points: b/y has two points at 64 bits; keep one"),
+        (dataset().isel(cell=[]), "points: the table has no rows"),
+        (dataset().isel(bits=[]), "points: the table has no rows"),
+        (dataset(targets={}), "targets: none given; name at least one"),
         (
-            {"bits": np.array([128, 64] * 3 + [128, 32])},
-            "points: a/x has no point at 64 bits; give all cells",
+            dataset().assign(f=(("cell", "seed"), np.zeros((4, 3)), {"role": "feature"})),
+            r"features\.f: dimensions \('cell', 'seed'\), expected some of \('cell', 'bits'\)",
         ),
-        ({"sources": {"recall": "recall@10"}}, "sources: 'recall' is neither feature nor target; rename it"),
+        (dataset().assign(f=("cell", np.zeros(4))), "f: role is None; give feature or target"),
+        (dataset(bits=[0, 1]), "bits: 0 is not a code length"),
+        (dataset(targets={"log2_bits": NUMBER}), "targets: 'log2_bits' is also a feature; rename"),
+        (dataset(bits=[64, 64]), "points: a/x has two points at 64 bits; keep one"),
+        (dataset(dataset=("cell", ["x", "y", "x", "x"])), "points: a/x has two points at 128 bits; keep one"),
         (
-            {"features": {"slope_recall": np.zeros(8)}},
+            dataset(features={"slope_recall": NUMBER}),
             "sources: 'slope_recall' has no entry; name the measure",
         ),
         (
-            {"features": {"slope_r": np.zeros(8)}, "sources": {"slope_r": "recall@10"}},
+            dataset(features={"slope_r": NUMBER}, sources={"slope_r": "recall@10"}),
             "sources: 'recall@10' has no entry; name the measure",
         ),
     ],
 )
-def test_bad_points_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_bad_points_are_refused(points: xr.Dataset, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        Points(**columns(**changes))
+        PointGrid.of(points)
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from analysis.intervals.regimes import REGIMES, Comparison
-from analysis.quality.results import UNDERTRAINED
+from typing import Any
+
+import pandas as pd
+
+from analysis.intervals.regimes import COLUMNS, REGIMES
+from analysis.quality.figures import UNDERTRAINED
 from analysis.report.curves import png
 from analysis.report.regimes import COLORS, DRAWN, differences_by_cell
 
 
-def rows() -> list[Comparison]:
-    return [
-        Comparison(
+def rows() -> pd.DataFrame:
+    found = [
+        dict[str, Any](
             model=model,
             dataset="d",
             first="phase1",
@@ -37,6 +41,7 @@ def rows() -> list[Comparison]:
         for model in ("m", "n")
         for size, difference, regime in zip((8, 16, 32, 64), (-0.1, 0.05, 0.0, 0.01), REGIMES, strict=True)
     ]
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def test_the_picture_is_a_png_and_repeats() -> None:
