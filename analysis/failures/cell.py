@@ -1,4 +1,4 @@
-"""A cell as its judges and the exact search see it, and what a codec found there, as labelled arrays."""
+"""A cell's judgements and exact search, and what a codec found there, as labelled arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 NONE = -1
-"""Stands for the answer of a query none of whose relevant documents may be found."""
+"""The answer of a query without a relevant document that may be found."""
 
 _PAIRS = 1 << 12  # pairs scored at a time
 
@@ -34,7 +34,7 @@ def truth_of(
     n_documents: int,
     k: int,
 ) -> xr.Dataset:
-    """A cell as exact search and its judges see it, over (query, rank, judgement).
+    """Exact search and judgements of a cell, over (query, rank, judgement).
 
     ``judged_score`` (judgement,) float64 is the exact inner product of each judged pair; ``exact`` holds ``rows`` and
     ``scores`` of the exact search, of which the first ``k`` ranks are taken; ``self_row`` (query,) int32 is the
@@ -130,7 +130,7 @@ def judged_scores(
     """Inner product of each judged pair, (judgement,) float64, from the stored vectors.
 
     ``blocks`` are consecutive documents as (first row, (rows, dimension)). For normalised float16 vectors these
-    are the exact inner products, whatever the order of summation, and so the scores of the exact search (see
+    are the exact inner products in any order of summation, and so the scores of the exact search (see
     `store.search.inner_product`).
     """
     scores = np.full(len(judgements.document), np.nan)

@@ -1,6 +1,6 @@
 """Where binary codes collapse: queries that one codec loses and another of the same bytes keeps.
 
-Both directions are treated alike, and what sets the lost queries apart is compared with an interval.
+Both directions follow the same rules; lost queries are compared with kept ones, with intervals.
 Definitions and what may be concluded: docs/failures.md.
 
 `compare_codecs` takes the truth and the searches of a cell from `analysis.failures.cell`; their dimensions may come in
@@ -68,8 +68,8 @@ MIN_GROUP = 20
 def attainable_recall(rows: NDArray[np.int32], judgements: Judgements) -> Floats:
     """Relevant documents among the first k ÷ those that k ranks can hold, mean over seeds; (query,) float64.
 
-    ``rows`` (seed, query, k). This is Recall@k wherever a query has at most k relevant documents; with more, Recall@k
-    cannot reach 1 and a cut on it would call the query lost whatever was found.
+    ``rows`` (seed, query, k). This is Recall@k for a query with at most k relevant documents; with more, Recall@k
+    cannot reach 1, and a cut on it would always call the query lost.
     """
     attainable = np.minimum(judgements.relevant_counts(), rows.shape[2])
     hits = sum(np.count_nonzero(gains(judgements, one) > 0, axis=1) for one in rows)
@@ -77,7 +77,7 @@ def attainable_recall(rows: NDArray[np.int32], judgements: Judgements) -> Floats
 
 
 def displacing(rows: NDArray[np.int32], exact: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Which of the found documents stand where an exact neighbour should: not in the exact top k.
+    """Which of the found documents displace an exact neighbour: those not in the exact top k.
 
     ``rows`` (seed, query, k) and ``exact`` (query, k); returns (seed, query, k) bool.
     """
@@ -218,7 +218,7 @@ def compare_groups(
     """Means, their difference and the AUC of two groups of queries, with intervals, for each covariate.
 
     ``lost`` and ``kept`` are (covariate, query). The interval of the difference is a percentile bootstrap in which
-    either group is resampled for itself, at its own size. What cannot be given is NaN and ``note`` says why.
+    each group is resampled separately, at its own size. Figures that cannot be computed are NaN, and ``note`` says why.
     """
     sizes = (lost.shape[1], kept.shape[1])
     limits = np.full((2, len(lost)), np.nan)
@@ -266,7 +266,7 @@ def auc(lost: Floats, kept: Floats) -> float:
 def auc_interval(lost: Floats, kept: Floats, confidence: float) -> tuple[float, float]:
     """Interval of `auc`: variance by DeLong, DeLong & Clarke-Pearson 1988, normal on the scale of the logit.
 
-    NaN where that variance is 0: values that separate the groups, or that are all equal, tell nothing about it. Raises
+    NaN where that variance is 0: values that separate the groups, or that are all equal, say nothing about it. Raises
     InvalidInput for a group of fewer than 2.
     """
     if min(len(lost), len(kept)) < 2:

@@ -148,7 +148,7 @@ def markdown(
             "| " + " | ".join("---" for _ in covariates) + " |",
             "| " + " | ".join(f"{value:.4g}" for value in values) + " |",
             "",
-            # In a fence texts stand as they are; a line of it starts with our own words, so none can end it.
+            # A fenced block shows texts unchanged; each line starts with our own words, so no text can end the block.
             "```text",
             f"query: {' '.join(query_texts[dataset][lost.query].split())}",
             f"relevant: {_beginning(documents[lost.answer_row]) if lost.answer_row != NONE else 'none'}",

@@ -1,7 +1,7 @@
 """Geometry of a cell: how its documents and queries fill the space, each figure with its interval.
 
 ``measure`` is the entry; ``MEASURES`` of analysis/geometry/measures.py names what it returns. The formulae
-and the rules for undefined values stand in docs/geometry.md.
+and the rules for undefined values are in docs/geometry.md.
 """
 
 from __future__ import annotations

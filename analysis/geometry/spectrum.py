@@ -1,7 +1,7 @@
 """Measures of a point cloud that follow from its first two moments: cosines, spectrum, single dimensions.
 
 All are computed in float64 from sums over rows, so a group of rows is left out by subtracting its sums. Products are
-the same on every machine; what only eigenvalues, exponentials and logarithms of a library leave is below 1e-12.
+the same on every machine; eigenvalues, exponentials and logarithms of a library differ by less than 1e-12.
 Formulae and sources: docs/geometry.md.
 """
 
@@ -162,7 +162,7 @@ def moment_replicates(vectors: Array, group: NDArray[np.intp], groups: int, outl
 
     A left-out group leaves the moments, and the spectrum is computed again: a first-order update of the
     eigenvalues would halve the interval of the effective rank where n is near d. The partition function loses
-    the group's rows but keeps the directions of the whole sample, which gave intervals at least as true in
+    the group's rows but keeps the directions of the whole sample, which gave intervals at least as good in
     simulation.
     """
     unit = unit_rows(vectors)

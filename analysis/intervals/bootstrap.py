@@ -1,8 +1,8 @@
 """Paired bootstrap over queries: percentile intervals, differences with p-values, ratios, spread over seeds.
 
-One seeded stream of query draws serves every configuration of a cell, so that any two configurations meet
+One seeded stream of query draws serves every configuration of a cell, so that any two configurations use
 the same draws. The draws depend on (number of queries, draws, seed) alone, so separate calls are paired as
-well. Sums of draws are made exact (see `bootstrap_means`), so they do not depend on threads, BLAS or block
+well. Sums of draws are exact (see `bootstrap_means`), so they do not depend on threads, BLAS or block
 size. Source: Efron & Tibshirani 1993, chapters 13 and 15. Definitions and choices: docs/quality.md.
 """
 
@@ -59,7 +59,7 @@ def resample_weights(n_queries: int, draws: int, seed: int) -> Iterator[Floats]:
     """How often each query occurs in each draw: blocks (rows, n_queries) float64, `draws` rows in all.
 
     Each row is a multinomial draw of n_queries out of n_queries, so it sums to n_queries. Same arguments,
-    same rows, whatever the block size.
+    same rows, for any block size.
     """
     stream = np.random.RandomState(seed)
     block = max(1, BLOCK_ENTRIES // n_queries)
@@ -94,7 +94,7 @@ def bootstrap_means(values: FloatInput, draws: int, seed: int) -> Floats:
 
 
 def query_means(values: FloatInput) -> Floats:
-    """Means over queries of values (..., query), (...) float64: the same whatever the order of summation."""
+    """Means over queries of values (..., query), (...) float64: the same in any order of summation."""
     on_grid = _on_grid(values)
     return np.asarray(on_grid.sum(axis=-1) / on_grid.shape[-1])
 
@@ -106,7 +106,7 @@ def mean_intervals(values: FloatInput, draws: int, seed: int, confidence: float)
     as `bootstrap_means`, and for a confidence outside (0, 1) or fewer draws than its percentiles need.
     """
     tail = _tail_rank(draws, confidence)
-    # On the grid of all of them, so that no interval depends on the block that it is computed in.
+    # On one grid for all of them, so that no interval depends on the block in which it is computed.
     on_grid = _on_grid(values)
     rows = on_grid.reshape(-1, on_grid.shape[-1])
     step = max(1, MEANS_ENTRIES // draws)
@@ -143,11 +143,11 @@ def difference_interval_with_seeds(
     confidence: float,
     effects: SeedEffects | None = None,
 ) -> Difference:
-    """Mean of a − b and its interval over queries AND seeds, for a (..., seed, query) and b likewise.
+    """Mean of a − b and its interval over queries AND seeds, for a and b (..., seed, query).
 
     Queries are drawn together for a and b; to each draw comes a normal effect of the seeds, with the
     variance that `seed_effects` estimates unless ``effects`` are given. Both are multiplied by sqrt(df ÷
-    chi²(df)), df by Satterthwaite 1946, because few seeds tell little about that variance. A side with one
+    chi²(df)), df by Satterthwaite 1946, because few seeds say little about that variance. A side with one
     seed adds no spread over seeds. Where seeds have no effect of their own this is `paired_difference_interval` of the
     means over seeds. Raises InvalidInput as `mean_intervals`, and for shapes that do not match.
     """
@@ -160,7 +160,7 @@ def difference_interval_with_seeds(
     mean = query_means(difference)
     means = bootstrap_means(difference, draws, seed)
     added, doubt = seed_effects(a, b) if effects is None else effects
-    # Apart from the stream of the queries, and the same for every configuration.
+    # Separate from the stream of the queries, and the same for every configuration.
     stream = np.random.RandomState([seed, 1])
     normal = stream.standard_normal(draws)
     after_normal = stream.get_state()
@@ -209,7 +209,7 @@ def seed_spread(values: FloatInput) -> Floats:
 
 
 def seed_effects(a: FloatInput, b: FloatInput) -> SeedEffects:
-    """The effects of the seeds of a (..., seed, query) and b likewise on the difference of their means."""
+    """The effects of the seeds of a and b, both (..., seed, query), on the difference of their means."""
     of_seeds = [_seed_variance(side) for side in (a, b)]
     doubt = sum(
         variance**2 / max(side.shape[-2] - 1, 1) for variance, side in zip(of_seeds, (a, b), strict=True)
@@ -222,7 +222,7 @@ def _seed_variance(values: FloatInput) -> Floats:
 
     What differs between seeds query by query is already in the resampling of queries; drawing seeds with
     replacement besides would count it up to three times (Owen 2007) and the rest (s − 1) ÷ s times. So the
-    two-way analysis of variance takes it off: max(0, mean square of seeds − mean square within) ÷ (queries
+    two-way analysis of variance subtracts it: max(0, mean square of seeds − mean square within) ÷ (queries
     · seeds).
     """
     seeds, n_queries = values.shape[-2:]

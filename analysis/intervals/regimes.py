@@ -1,6 +1,6 @@
 """Which of two codecs of the same size a cell should use: differences over the whole study, sorted into regimes.
 
-The family is every (cell, bytes per vector) at which both codecs stand in the study. Its differences are tested with
+The family is every (cell, bytes per vector) of the study that has both codecs. Its differences are tested with
 Holm's adjustment, and simultaneous intervals decide the regime. Definitions: docs/quality.md.
 """
 
@@ -27,7 +27,7 @@ PREFERABLE = "preferable"
 COMPETITIVE = "competitive"
 UNDECIDED = "undecided"
 REGIMES = (CLEARLY_WORSE, PREFERABLE, COMPETITIVE, UNDECIDED)
-"""What the first codec is against the second, in the order in which it is checked."""
+"""What the first codec is compared with the second, in the order of the checks."""
 
 
 @dataclass(frozen=True)

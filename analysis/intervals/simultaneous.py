@@ -3,7 +3,7 @@
 A family is a list of comparisons of two systems, each on the queries of one dataset, with several seeds a side.
 Intervals are half as wide as a common critical value times each difference's own error; the critical value is the
 quantile of the largest |t| over the family in bootstrap draws, each draw divided by its own error (Efron &
-Tibshirani 1993, chapter 12; Romano & Wolf 2005). Definitions, choices and what they were tried on: docs/quality.md.
+Tibshirani 1993, chapter 12; Romano & Wolf 2005). Definitions, choices and simulations: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCK_ENTRIES = 1 << 21
 class Member(NamedTuple):
     """One comparison of a family: ``first`` and ``second`` are (..., seed, query), values between 0 and 1.
 
-    Members with the same ``queries`` were measured on the same queries and meet the same draws. Members with the
+    Members with the same ``queries`` were measured on the same queries and share draws. Members with the
     same ``pool`` are taken to have seed effects of the same size relative to what seeds do query by query.
     """
 
@@ -117,7 +117,7 @@ def _simultaneous_intervals(
     """Intervals (..., member) that hold all together with the given confidence, by max-t bootstrap.
 
     The variance of a difference is that over queries, plus that of its seeds (``effects``), plus 1 ÷ queries²: one
-    query more that changes from 0 to 1, so that members with few or no changes are not taken for certain. Where
+    more query that changes from 0 to 1, so that members with few or no changes are not treated as certain. Where
     seeds contribute, the critical value is taken from Student's t at the same tail as it has under the normal, with
     Satterthwaite's degrees of freedom.
     """
@@ -128,7 +128,7 @@ def _simultaneous_intervals(
     for queries, block in _blocks(members, draws):
         difference = np.stack([_over_seeds(members[i]) for i in block], axis=-2)
         of_seeds, doubt = (np.stack([effects[i][part] for i in block], axis=-1) for part in (0, 1))
-        # Members may share their seeds; effects that are apart need the largest critical value (Šidák 1967).
+        # Members may share their seeds; independent effects need the largest critical value (Šidák 1967).
         normal = np.stack([np.random.RandomState([seed, 1, i]).standard_normal(draws) for i in block])
         n_queries = difference.shape[-1]
         fixed = of_seeds + 1 / n_queries**2

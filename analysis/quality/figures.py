@@ -1,6 +1,6 @@
 """From per-query quality to figures: group over seeds, mean over seeds, interval over queries.
 
-The quality of a cell is what its leaves hold, an ``xr.Dataset`` over (configuration, metric, k, query): ``value``
+The quality of a cell is, as in its leaves, an ``xr.Dataset`` over (configuration, metric, k, query): ``value``
 float32, ``expected_recall`` float32 and ``tie_cut`` bool without the metric, the columns of `Configuration` as
 coordinates along ``configuration``, and ``model``, ``dataset`` and ``undertrained`` (codecs to be flagged) as
 attributes. Values are NaN at cut-offs at which a configuration was not evaluated. Dimensions and labels may come in
@@ -33,7 +33,7 @@ UNDERTRAINED = "pq-undertrained"
 _DIMS = ("configuration", "metric", "k", "query")
 
 WITHOUT_SEED = tuple(name for name in COLUMNS if name != "seed")
-"""What tells two configurations apart once their seeds are averaged."""
+"""What distinguishes two configurations once their seeds are averaged."""
 
 
 def cell_name(cell: xr.Dataset) -> str:
@@ -80,7 +80,7 @@ def select(data: xr.Dataset, metric: str, k: int) -> xr.Dataset:
 
 
 def is_plain(cell: xr.Dataset) -> NDArray[np.bool_]:
-    """Which configurations are a codec as such: no variant, the codec's own scoring, nothing re-ranked."""
+    """Which configurations are a codec as such: no variant, the codec's own scoring, not re-scored."""
     bare = (cell["variant"] == "") & (cell["rescore"] == "") & (cell["scoring"] != "asymmetric")
     return np.asarray(bare.values, np.bool_)
 
@@ -164,7 +164,7 @@ def _ordered(cell: xr.Dataset) -> xr.Dataset:
     """The quality in memory, with its dimensions and labels in one order: no figure depends on that of the cell."""
     labels = cell["metric"].values.tolist()
     metrics = sorted(labels, key=lambda name: METRICS.index(name) if name in METRICS else len(METRICS))
-    # Read whole before it is put in order: picking labels out of chunks takes many times the memory.
+    # Read whole before it is sorted: selecting labels from chunks takes many times the memory.
     ordered = cell.compute().sel(metric=metrics).sortby("k").transpose(*_DIMS, missing_dims="ignore")
     # Contiguous, because the order of a sum follows that of the bytes.
     arrays = {

@@ -115,7 +115,7 @@ def recall(ranked_gains: NDArray[np.int32], judgements: Judgements, ks: Sequence
 
 
 def mrr(ranked_gains: NDArray[np.int32], ks: Sequence[int]) -> NDArray[np.float64]:
-    """1 ÷ rank of the first relevant document if that rank is at most k, else 0; (k, q) float64."""
+    """1 ÷ rank of the first relevant document if that rank is at most k, else 0 (Voorhees 1999); (k, q) float64."""
     at = _cut_indices(ks, ranked_gains.shape[1])
     relevant = ranked_gains > 0
     first = np.where(relevant.any(axis=1), relevant.argmax(axis=1), ranked_gains.shape[1])
@@ -125,8 +125,8 @@ def mrr(ranked_gains: NDArray[np.int32], ks: Sequence[int]) -> NDArray[np.float6
 def ndcg(ranked_gains: NDArray[np.int32], judgements: Judgements, ks: Sequence[int]) -> NDArray[np.float64]:
     """nDCG@k with linear gain and discount log2(rank + 1), as trec_eval's `ndcg_cut`; (k, q) float64.
 
-    The ideal ranking holds all judged documents of the query by falling relevance; negative relevance gains
-    nothing.
+    The ideal ranking has all judged documents of the query by falling relevance; negative relevance gains
+    nothing. Source: Järvelin & Kekäläinen 2002.
     """
     depth = ranked_gains.shape[1]
     at = _cut_indices(ks, depth)

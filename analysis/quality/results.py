@@ -1,7 +1,7 @@
 """The figures of a study: the table, the cube and the headline.
 
 One row of the table is a (cell, configuration, metric, k). Values are means over queries of the mean over seeds;
-intervals are over queries, and every configuration of a cell meets the same draws. Definitions: docs/quality.md.
+intervals are over queries, and every configuration of a cell uses the same draws. Definitions: docs/quality.md.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def cube(figures: Sequence[xr.Dataset], gaps: Iterable[Gap] = ()) -> xr.Dataset:
     gaps = list(gaps)
     plain = [of_cell.isel(configuration=np.flatnonzero(is_plain(of_cell))) for of_cell in figures]
     rows = pd.concat([_rows(of_cell) for of_cell in plain], ignore_index=True)
-    # Ties bear on recall alone; the other metrics keep NaN.
+    # Ties concern recall alone; the other metrics keep NaN.
     rows.loc[rows["metric"] != "recall", ["expected_recall", "tie_share"]] = np.nan
     doubled = rows[rows.duplicated(list(AXES))]
     if len(doubled):
@@ -188,7 +188,7 @@ def headline(
             "ci_high": _round(high),
         }
     figures["cells"] = len(cells)
-    # Figures of such cells are marked wherever they stand.
+    # Figures of such cells are marked wherever they appear.
     shown = {codec for codec, _ in names.values()}
     figures["cells_pq_undertrained"] = sum(bool(shown & set(cell.attrs["undertrained"])) for cell in cells)
     return figures

@@ -1,7 +1,7 @@
-"""What storing vectors in float16 costs, measured while the float32 vectors are still there.
+"""What storing vectors in float16 costs, measured while the float32 vectors still exist.
 
-It is measured on the first documents of a cell, which are a random sample of it. A collection that grows keeps them, so
-the float32 vectors of no others are needed again.
+It is measured on the first documents of a cell, which are a random sample of it. A growing collection keeps them, so
+no other float32 vectors are needed again.
 """
 
 from __future__ import annotations

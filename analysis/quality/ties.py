@@ -65,7 +65,7 @@ def tied_share(
     """Whether rank k cuts through a group of equal distances, (k, q) bool.
 
     Its mean is the share of queries tied at k. `closer` and `tied` (q, k) as in `expected_recall`. Raises
-    InvalidInput likewise.
+    InvalidInput as there.
     """
     _check(closer, tied, ks, len(closer))
     return np.asarray((closer + tied > np.asarray(ks)).T)

@@ -63,7 +63,7 @@ def assemble(
     recall = points[f"recall@{k}"]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = recall.values / np.array(best)[:, None]
-    # Without a relevant document found by floats there is nothing to retain.
+    # If float search finds no relevant document, there is nothing to retain.
     retention = np.where(np.isfinite(ratio), ratio, np.nan)
     points[f"retention@{k}"] = (recall.dims, retention, {"role": "target", "source": f"recall@{k}"})
     return points

@@ -1,4 +1,4 @@
-"""Regression with a random intercept per cluster, fitted by REML with statsmodels."""
+"""Regression with a random intercept per cluster (Laird & Ware 1982), fitted by REML with statsmodels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def mixed_slope(
 
     target (n,), design (n, k) with the constant in column 0, clusters (n,) numbered 0 to G-1. Degrees of
     freedom by containment: G minus the coefficients that vary only between clusters when `column` is one of
-    them, otherwise n - G minus those that vary within. What statsmodels warns of, and failures to converge,
-    end up in the note.
+    them, otherwise n - G minus those that vary within. Warnings of statsmodels and failures to converge
+    are in the note.
     """
     from statsmodels.regression.mixed_linear_model import MixedLM, MixedLMParams
 

@@ -35,7 +35,7 @@ ROLES = {"feature": "features", "target": "targets"}
 class RelationSettings:
     """Choices of the relation analysis; all come from `params.yaml`.
 
-    permutations: most relabelings looked at per test; all of them are enumerated when there are no more than
+    permutations: most relabelings used per test; all of them are enumerated when there are no more than
     this. bootstrap_draws: wild-bootstrap draws where the weight vectors are too many to enumerate.
     bootstrap_weights: "rademacher" or "webb". penalties: positive, shared by ridge and lasso, per point and
     per standardised unit. confidence: of every interval, in (0, 1). Raises InvalidInput on anything else.
@@ -67,7 +67,7 @@ class RelationSettings:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of the relation with the counts it rests on; NaN and a note where it could not be had."""
+    """One figure of the relation with the counts it rests on; NaN and a note if it cannot be computed."""
 
     analysis: str
     target: str
@@ -202,7 +202,7 @@ def defect(name: str, values: NDArray[np.float64]) -> str:
     missing = int(np.count_nonzero(~np.isfinite(values)))
     if missing:
         return f"{name} is not finite at {missing} of {values.size} points"
-    # Rounding alone must not pass for variation: standardising would blow it up to full size.
+    # Rounding alone must not count as variation: standardising would scale it up to full size.
     if np.ptp(values) <= 1e-12 * np.max(np.abs(values)):
         return f"{name} is constant"
     return ""

@@ -1,4 +1,4 @@
-"""Ridge and lasso judged on groups they never saw, beside predicting a mean.
+"""Ridge (Hoerl & Kennard 1970) and lasso (Tibshirani 1996), judged on groups they never saw and against a mean.
 
 Scales are fitted on training points only, penalties chosen inside the training points by leaving out one
 group at a time. Penalties are per point and per standardised unit for both methods: they minimise mean
@@ -66,8 +66,8 @@ def coefficient_path(
         fitted = model.fit(x, np.repeat(y[:, None], len(penalties), axis=1))
         return np.asarray(fitted.coef_, np.float64).reshape(len(penalties), -1).T
     with warnings.catch_warnings():
-        # Should a small penalty stop short of the optimum, its held-out error still judges the fit fairly: no
-        # cause for a warning per path.
+        # If a small penalty stops short of the optimum, its held-out error still judges the fit fairly: no
+        # reason for a warning per path.
         warnings.simplefilter("ignore")
         return np.asarray(lasso_path(x, y, alphas=penalties, tol=1e-4, max_iter=2000)[1], np.float64)
 
@@ -145,7 +145,7 @@ def prediction_scores(
 ) -> dict[str, float]:
     """Scores over all held-out points.
 
-    r2 = 1 - SSE/SSE of the training mean; skill = 1 - MAE/MAE of the training mean; skill_at_bits likewise
+    r2 = 1 - SSE/SSE of the training mean; skill = 1 - MAE/MAE of the training mean; skill_at_bits is the same
     against the training mean at the same bits; rank_correlation is Spearman's between prediction and target
     over all points, rank_correlation_at_bits its mean over the bits. NaN where a denominator or a spread is
     0.

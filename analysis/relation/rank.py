@@ -1,4 +1,4 @@
-"""Spearman correlation with permutation of whole cells or whole models.
+"""Spearman's rank correlation (1904) with permutation of whole cells or whole models.
 
 All bits of a cell are relabelled together. For ranks centred and scaled to length 1, arranged as (cells,
 bits), the correlation after the relabelling π is Σ_c gram[π(c), c] with gram = feature ranks @ target
@@ -40,7 +40,7 @@ def relabel(n: int, most: int, seed: int) -> Relabelings:
 def relabel_models(
     models: NDArray[np.int64], datasets: NDArray[np.int64], most: int, seed: int
 ) -> Relabelings | None:
-    """Relabelings of cells that permute model labels alike within every dataset; None unless fully
+    """Relabelings of cells that permute model labels the same way in every dataset; None unless fully
     crossed."""
     position = {(int(m), int(d)): cell for cell, (m, d) in enumerate(zip(models, datasets, strict=True))}
     n_models, n_datasets = len(np.unique(models)), len(np.unique(datasets))

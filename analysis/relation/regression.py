@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-_ENUMERATE = 2**12  # weight vectors; at most this many are all looked at
+_ENUMERATE = 2**12  # weight vectors; at most this many are all enumerated
 _WEIGHTS = {
     "rademacher": np.array([-1.0, 1.0]),
     "webb": np.array([-1.5, -1.0, -0.5, 0.5, 1.0, 1.5]),
@@ -21,7 +21,7 @@ _WEIGHTS["webb"] = np.sign(_WEIGHTS["webb"]) * np.sqrt(np.abs(_WEIGHTS["webb"]))
 class Slope:
     """One regression coefficient with its standard error, degrees of freedom and two-sided t-test.
 
-    low, high bound the confidence interval; note says what stood in the way where figures are NaN.
+    low, high bound the confidence interval; note gives the reason for figures that are NaN.
     """
 
     value: float
@@ -80,7 +80,7 @@ def ols_cr2(
     column: int,
     confidence: float,
 ) -> Slope:
-    """OLS coefficient of `column` with its CR2 standard error and Satterthwaite degrees of freedom.
+    """OLS coefficient of `column` with its CR2 standard error and Satterthwaite (1946) degrees of freedom.
 
     target (n,), design (n, k) of full rank, clusters (n,) numbered 0 to G-1. df = (tr B)²/tr(B²), with B of
     `cr2_parts`. Where the fit is exact there is no error to test against: the slope alone, with a note.
@@ -101,7 +101,7 @@ def ols_cr2(
 
 
 def exact_fit(residuals: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
-    """Whether residuals are rounding errors beside the spread of the target."""
+    """Whether residuals are rounding errors compared with the spread of the target."""
     return bool(np.linalg.norm(residuals) <= 1e-9 * np.linalg.norm(target - target.mean()))
 
 
@@ -151,7 +151,7 @@ def wild_p(
     sums = (member * adjusted[:, None]).T @ left
     drawn = np.vstack([np.ones(member.shape[1]), weights.table])
     numerator, squares = np.abs(drawn @ slopes), np.sum((drawn @ sums.T) ** 2, axis=1)
-    # A draw that leaves no error is as extreme as can be, unless its slope is nought as well.
+    # A draw that leaves no error is as extreme as possible, unless its slope is 0 as well.
     reach = float(np.abs(slopes).sum())
     t = np.where(numerator > 1e-9 * reach, np.inf, 0.0)
     np.divide(numerator, np.sqrt(squares), out=t, where=squares > 1e-18 * reach**2)

@@ -1,7 +1,7 @@
 """Observational relation between the geometry of cells and the quality of their codes.
 
-Correlation, regression and held-out prediction over (cell, bits) points. What each figure may be taken to say
-stands in docs/relation.md; nothing here is evidence of cause.
+Correlation, regression and held-out prediction over (cell, bits) points. docs/relation.md says what may be concluded
+from each figure; none is evidence of cause.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def relate(points: xr.Dataset, settings: RelationSettings) -> pd.DataFrame:
     `spearman_cells` and `spearman_models` (ρ with p from permuting whole cells or models, at each bits and over
     all), `ols_cr2`, `ols_wild` and `mixed` (slope per standard deviation of the feature, log2 bits held fixed),
     `ridge` and `lasso` (scores, coefficients, `verdict`), `excluded` (features that share the target's source). A
-    figure that cannot be had is NaN with a note. Deterministic in `settings.seed`. Raises InvalidInput for points
+    figure that cannot be computed is NaN with a note. Deterministic in `settings.seed`. Raises InvalidInput for points
     that `PointGrid.of` refuses.
     """
     import pandas as pd
@@ -51,7 +51,7 @@ def relate(points: xr.Dataset, settings: RelationSettings) -> pd.DataFrame:
     grid = PointGrid.of(points)
     rows = [*_excluded_rows(grid), *_rank_rows(grid, settings), *_slope_rows(grid, settings)]
     rows += _prediction_rows(grid, settings)
-    # A length is a number, all of them together are not.
+    # One length is a number, all of them together are not.
     return pd.DataFrame([asdict(row) for row in _with_holm(rows)], columns=COLUMNS).astype({"bits": object})
 
 
@@ -264,7 +264,7 @@ def _verdict(skills: list[tuple[float, float]]) -> str:
 
 
 def _with_holm(rows: list[Row]) -> list[Row]:
-    """Holm's adjustment across features, within one analysis, target, bits and statistic."""
+    """Holm's adjustment (1979) across features, within one analysis, target, bits and statistic."""
     families: dict[tuple[str, str, int | str, str], list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
         if np.isfinite(row.p_value):

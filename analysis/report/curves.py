@@ -68,7 +68,7 @@ def missing_cells(results: xr.Dataset) -> list[str]:
 def quality_by_bytes(rows: pd.DataFrame, metric: str, k: int, missing: Sequence[str] = ()) -> Any:
     """An Altair chart of the rows that `curve_rows` gives: lines with confidence bands, a column per model.
 
-    What is ``missing`` of the study stands below the title, a line each.
+    What is ``missing`` of the study is listed below the title, a line each.
     """
     import altair as alt
 

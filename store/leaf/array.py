@@ -1,7 +1,7 @@
-"""Reading an array of a leaf: its chunk files are fetched, proved, decoded, and put where the reader wants them.
+"""Reading an array of a leaf: its chunk files are fetched, checked, decoded, and copied to where the reader wants them.
 
-Every inner chunk is proved against the checksum that the leaf lists for it, which tells that it is the right one,
-before anything is decoded. What is missing, damaged or in another's place raises, and never reads as fill values.
+Every inner chunk is compared with the checksum that the leaf lists for it, which identifies it as the right one,
+before anything is decoded. A missing, damaged or exchanged chunk raises, and never reads as fill values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from store.leaf.shard import CHECKSUM_BYTES, chunk_ranges, index_bytes, is_sound
 from store.leaf.source import Folder, Source
 
 REQUEST_BYTES = 16 * 1024 * 1024
-"""Bytes of consecutive inner chunks that are asked for at once."""
+"""Bytes of consecutive inner chunks that are requested together."""
 
 _REQUESTS = 8
 """Requests that wait for a disk or a server at the same time."""
@@ -36,7 +36,7 @@ class ArrayFiles:
 
     ``unit`` is the shape of a chunk file, ``chunk`` that of an inner chunk, and ``inner`` the number of inner chunks in
     the index of each shard, 0 where the array has no shards. ``checksums`` are those of the inner chunks of each chunk
-    file, in order. ``rows`` says how rows lie in the files, where they lie there as they are in memory. ``document`` is
+    file, in order. ``rows`` says how rows lie in the files, where they lie there as they are in memory. ``metadata`` is
     its ``zarr.json``.
     """
 
@@ -48,7 +48,7 @@ class ArrayFiles:
     compressed: bool
     checksums: Mapping[str, tuple[bytes, ...]]
     rows: RowChunks | None
-    document: bytes
+    metadata: bytes
 
     @property
     def shards(self) -> tuple[int, ...] | None:
@@ -82,7 +82,7 @@ class ArrayReader:
         return values.reshape(chosen.shape)
 
     def _straight(self, along: Sequence[range | NDArray[np.intp]]) -> NDArray[Any] | None:
-        """Consecutive whole rows straight from files of the workspace; None for all else, or where proof fails."""
+        """Consecutive whole rows straight from files of the workspace; None for anything else, or if a check fails."""
         if self.files.rows is None or not isinstance(self.source, Folder):
             return None
         spans = [part for part in along if isinstance(part, range) and part.step == 1]
@@ -148,7 +148,7 @@ class ArrayReader:
             index = self.source.read(f"{self.path}/{name}", -index_bytes(self.files.inner))
             with self._trusted(name):
                 ranges = chunk_ranges(index)
-                # An index that lacks a chunk would make it read as fill values.
+                # A chunk missing from the index would read as fill values.
                 if len(ranges) != len(self.files.checksums[name]):
                     raise ValueError("the index lists other chunks")
             self._ranges[name] = ranges
@@ -204,7 +204,7 @@ class ArrayReader:
 
 @dataclass(frozen=True)
 class _Proof:
-    """Whatever fails while a chunk file is proved or decoded is damage to that file."""
+    """Any failure while a chunk file is checked or decoded is damage to that file."""
 
     source: Source
     name: str
@@ -213,7 +213,7 @@ class _Proof:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # Codecs raise what they like for bytes that none of them wrote.
+        # Codecs raise any kind of error for bytes that they did not write.
         if isinstance(error, Exception) and not isinstance(error, DamagedArtifact | MemoryError):
             raise DamagedArtifact(
                 f"{self.source.label}: {self.name} is damaged, or has changed since it was opened; "

@@ -1,7 +1,7 @@
 """Committing a leaf: written beside the lake, verified, marked complete, then renamed into place.
 
 A process killed anywhere leaves the earlier artifact as it was, and at most a folder in the staging area that
-the next run removes. One process at a time writes a leaf, and a commit proves that the folder holds what it wrote,
+the next run removes. One process at a time writes a leaf, and a commit checks that the folder holds what it wrote,
 all of it and nothing else. The same values give the same bytes: codecs are pinned, keys are sorted, nothing
 depends on time, host or path.
 """
@@ -34,7 +34,7 @@ from store.layout import Layout
 from store.leaf.decoding import most_text
 from store.leaf.origin import Origin
 from store.leaf.ownership import claimed, staging_for
-from store.leaf.reading import MANIFEST, open_leaf
+from store.leaf.reading import CONTENTS, open_leaf
 from store.leaf.rows import RowChunks, row_chunks, write_rows
 from store.leaf.schema import SCHEMA_VERSION, Schema
 from store.leaf.shard import checksum, listed_checksums, stored_checksums
@@ -113,7 +113,7 @@ class LeafWriter:
                 self.fill(array, [data[leading]], *leading)
 
     def _check_texts(self, path: str, texts: NDArray[Any]) -> None:
-        """Refuse texts so long that a reader would take their chunk for a bomb."""
+        """Refuse texts so long that a reader would refuse their chunk as a decompression bomb."""
         chunk, _ = self.schema.field_of(path).chunks_and_shards(texts.shape)
         rows, step = texts.reshape(-1), math.prod(chunk)
         for first in range(0, len(rows), step):
@@ -186,15 +186,15 @@ class LeafWriter:
         self.schema.check_contents(list(self.shapes), self.shapes)
         self.schema.check_attributes(self.attributes)
         self._prove(target)
-        manifest = {
+        contents = {
             "artifact": self.schema.artifact,
             "arrays": {path: self._checksums(path) for path in self.shapes},
-            "documents": documents(self.path),
+            "documents": metadata_checksums(self.path),
             "made_from": self.made_from,
             **self.origin.as_json(),
             "version": SCHEMA_VERSION,
         }
-        (self.path / "zarr.json").write_bytes(_group_document({**self.attributes, MANIFEST: manifest}))
+        (self.path / "zarr.json").write_bytes(_group_metadata({**self.attributes, CONTENTS: contents}))
         open_leaf(self.path, self.schema)
 
     def _prove(self, target: Path) -> None:
@@ -228,7 +228,7 @@ class LeafWriter:
         }
 
 
-def documents(leaf: Path) -> dict[str, str]:
+def metadata_checksums(leaf: Path) -> dict[str, str]:
     """Checksum of the ``zarr.json`` of every array and group below a leaf, by its path."""
     return {
         found.parent.relative_to(leaf).as_posix(): checksum(found.read_bytes()).hex()
@@ -244,7 +244,7 @@ def commit_leaf(layout: Layout, schema: Schema, keys: Mapping[str, str]) -> Iter
     target = layout.leaf(schema.artifact, keys)
     with staged_folder(layout, target) as folder:
         writer = LeafWriter(folder, schema)
-        # Made now: what was written could not be told from what is found.
+        # Created here: otherwise what was written could not be distinguished from what was found.
         _ = writer.group
         yield writer
         writer._finish(target)
@@ -252,7 +252,7 @@ def commit_leaf(layout: Layout, schema: Schema, keys: Mapping[str, str]) -> Iter
 
 
 class _Staged(LocalStore):
-    """A folder that nobody reads yet; ``wrote`` is told of every file.
+    """A folder that nobody reads yet; ``wrote`` is called for every file.
 
     Files are written in turn: Zarr would leave others to threads that, where the first fails, still write while the
     folder is being removed, and say so on the standard error stream.
@@ -275,7 +275,7 @@ class _Staged(LocalStore):
 
 @contextmanager
 def staged_folder(layout: Layout, target: Path) -> Iterator[Path]:
-    """A new empty folder that takes the place of ``target`` when the block ends without an error.
+    """A new empty folder that replaces ``target`` when the block ends without an error.
 
     Where ``target`` is a symbolic link, or below one, what it points to is replaced. Raises `UnavailableResource` where
     another process is writing ``target``.
@@ -329,7 +329,7 @@ def write_file(layout: Layout, target: Path, content: bytes) -> None:
 
 @contextmanager
 def _room_for(target: Path) -> Iterator[None]:
-    """A full disk is one line for a person, who can mend it."""
+    """A full disk is one line for the user, who can free space."""
     try:
         yield
     except OSError as error:
@@ -354,17 +354,17 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 def _make_parent_groups(layout: Layout, target: Path) -> None:
-    """Groups above the leaves: without their documents the lake would not open as one tree."""
+    """Groups above the leaves: without their metadata the lake would not open as one tree."""
     for folder in target.parents:
         if not (folder / "zarr.json").exists():
-            write_file(layout, folder / "zarr.json", _group_document({}))
+            write_file(layout, folder / "zarr.json", _group_metadata({}))
         if folder == layout.lake:
             break
 
 
-def _group_document(attributes: Mapping[str, Any]) -> bytes:
-    document = {"attributes": attributes, "node_type": "group", "zarr_format": 3}
-    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+def _group_metadata(attributes: Mapping[str, Any]) -> bytes:
+    metadata = {"attributes": attributes, "node_type": "group", "zarr_format": 3}
+    return (json.dumps(metadata, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _fill_value(dtype: str) -> Any:

@@ -34,7 +34,7 @@ def decoded(
     """The values of a chunk of ``shape``, ``held`` of which belong to the array and the others fill it up.
 
     stored: its bytes without their checksum. Raises `ValueError` where they are not those of such a chunk, before
-    anything is allocated that such a chunk does not need; whatever else a codec raises is for the caller to translate.
+    anything is allocated that such a chunk does not need; the caller translates other errors of codecs.
     """
     items = math.prod(shape)
     if dtype.kind == "T":

@@ -1,6 +1,6 @@
-"""Growing a leaf: rows that would come out as they did before are taken over from the earlier leaf.
+"""Growing a leaf: rows that would come out the same are copied from the earlier leaf.
 
-The manifest of a leaf says what each block of rows of an array was made from: one digest of the recipe (code,
+The contents of a leaf say what each block of rows of an array was made from: one digest of the recipe (code,
 settings, fitted state) and of the block's input. A block of the earlier leaf that has, at the same place, the digest
 that is wanted now is copied; every other is made. A leaf that has grown is therefore, byte for byte, the one that
 would have been made from scratch.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from store.errors import BitlakeError
 from store.leaf import digest
 from store.leaf.commit import LeafWriter
-from store.leaf.reading import MANIFEST, Leaf, open_leaf
+from store.leaf.reading import CONTENTS, Leaf, open_leaf
 from store.leaf.schema import Schema
 
 BLOCK_ROWS = 16384
@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 
 class InOrder(Protocol):
-    """``itertools.starmap``, or what does the same in several processes and is ahead by a bounded number of jobs."""
+    """``itertools.starmap``, or the same in several processes, a bounded number of jobs ahead."""
 
     def __call__(self, work: Callable[..., R], jobs: Iterable[tuple[Any, ...]], /) -> Iterable[R]:
         """The result of ``work`` for the arguments of each job, in the order of the jobs."""
@@ -83,18 +83,18 @@ def text_blocks(batches: Iterable[list[str]]) -> list[Block]:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What lies at the place of a leaf that is to be written: ``leaf`` is None where nothing of use does."""
+    """What is at the place of a leaf to be written: ``leaf`` is None if it is of no use."""
 
     leaf: Leaf | None
     made_from: Mapping[str, Any]
 
     @classmethod
     def at(cls, path: Path, schema: Schema) -> Earlier:
-        """The leaf at ``path``; what is missing, damaged or of another kind is nothing of use."""
+        """The leaf at ``path``; one that is missing, damaged or of another kind is of no use."""
         try:
             leaf = open_leaf(path, schema)
-            manifest = json.loads(leaf.source.read("zarr.json"))["attributes"][MANIFEST]
-            return cls(leaf, dict(manifest["made_from"]))
+            contents = json.loads(leaf.source.read("zarr.json"))["attributes"][CONTENTS]
+            return cls(leaf, dict(contents["made_from"]))
         except (BitlakeError, KeyError, TypeError, ValueError):
             return cls(None, {})
 
@@ -117,7 +117,9 @@ class Earlier:
             return None
         try:
             return self.leaf.read(path, index)
-        except Exception:  # whatever a damaged leaf makes the libraries raise; its rows are made again
+        except (
+            Exception
+        ):  # any error that a damaged leaf causes in the libraries; its rows are computed again
             return None
 
 
@@ -134,9 +136,9 @@ def grow(
 ) -> int:
     """Create the array at ``path`` and fill it from ``blocks``; returns how many rows were made and not taken over.
 
-    ``recipe`` is the digest of all that values depend on beside their block. ``make(block, *leading)`` gives the
+    ``recipe`` is the digest of all that values depend on besides their block. ``make(block, *leading)`` gives the
     rows of a block, ``leading`` being the indices of the dimensions before the rows; ``in_order`` runs it. ``advance``
-    is told the rows that are done. Only this process writes.
+    is called with the rows that are done. Only this process writes.
     """
     origins = [digest.of_settings(recipe=recipe, content=block.content) for block in blocks]
     array = writer.create(path, shape)

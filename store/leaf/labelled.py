@@ -1,7 +1,7 @@
 """A leaf as labelled arrays: dimensions and coordinates as its schema declares them, values read when they are used.
 
-The arrays are xarray's own extension point, a `BackendArray`, over the reader of the leaf: what xarray hands out is
-proved like everything else, and whole rows go from the file into the array that the caller gets.
+The arrays are xarray's own extension point, a `BackendArray`, over the reader of the leaf: what xarray returns is
+checked like everything else, and whole rows are read from the file into the caller's array.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def encoding(leaf: Leaf, path: str) -> dict[str, Any]:
 def plain(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as every file format can hold them.
 
-    Labels in a list are joined by blanks, as CF does for ``flag_meanings``; a truth value is 1 or 0; everything else
+    Labels in a list are joined by spaces, as CF does for ``flag_meanings``; a boolean is 1 or 0; everything else
     that is nested becomes JSON text.
     """
     return {name: _plain(value) for name, value in attributes.items()}

@@ -1,8 +1,7 @@
-"""What stands in the ``zarr.json`` of an array: exactly what Bitlake writes there.
+"""The ``zarr.json`` of an array is exactly what Bitlake writes.
 
 Zarr and xarray follow every word of it. An attribute ``scale_factor`` would scale the values, another byte order would
-swap them, a codec or a key that is not known would fail in the middle of reading. So nothing is accepted that was not
-written by a commit.
+swap them, an unknown codec or key would fail in the middle of reading. So only what a commit writes is accepted.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ _LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 _INDEX = [_LITTLE, {"name": "crc32c"}]
 
 
-def check_document(
+def check_array(
     path: str,
     declared: Field,
-    document: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     shape: Sequence[int],
     unit: Sequence[int],
     chunk: Sequence[int] | None,
 ) -> None:
-    """Refuse an array's document that a commit of ``declared`` could not have written.
+    """Refuse an array's metadata that a commit of ``declared`` could not have written.
 
     ``unit`` is the shape of a chunk file, ``chunk`` that of the inner chunks in it, None where it is no shard. Dtype
     and dimension names are not looked at. Raises `InvalidInput` naming the first entry that is another.
@@ -53,9 +52,9 @@ def check_document(
     }
     for name, value in expected.items():
         # JSON has one true and one 1, Python takes them for equal.
-        if document[name] != value or type(document[name]) is not type(value):
-            raise InvalidInput(f"{path}: {name} is {document[name]!r}, expected {value!r}")
-    codecs = document["codecs"]
+        if metadata[name] != value or type(metadata[name]) is not type(value):
+            raise InvalidInput(f"{path}: {name} is {metadata[name]!r}, expected {value!r}")
+    codecs = metadata["codecs"]
     if chunk is not None:
         settings = codecs[0]["configuration"]
         rest = {name: value for name, value in settings.items() if name not in ("chunk_shape", "codecs")}
@@ -66,27 +65,27 @@ def check_document(
         raise InvalidInput(
             f"{path}: codecs are {codecs!r}, which Bitlake does not write for {declared.dtype}"
         )
-    attributes = document["attributes"]
+    attributes = metadata["attributes"]
     if attributes.keys() != _ATTRIBUTES or attributes["units"] != declared.units:
         raise InvalidInput(f"{path}: attributes are {attributes!r}, expected a description and the units")
     known = {*expected, "codecs", "attributes", "shape", "data_type", "dimension_names"}
-    for name in document:
+    for name in metadata:
         if name not in known:
             raise InvalidInput(f"{path}: {name!r} is no entry that Bitlake writes")
 
 
-def check_group(path: str, document: Mapping[str, Any]) -> None:
-    """Refuse the document of a group, ``path`` "" for the leaf itself, that a commit could not have written."""
-    attributes = document["attributes"]
-    if document != {"attributes": attributes, "node_type": "group", "zarr_format": 3}:
-        raise InvalidInput(f"{path or 'zarr.json'}: is not the document of a group of Zarr 3")
-    # xarray takes this one for an order, to make coordinates of variables.
+def check_group(path: str, metadata: Mapping[str, Any]) -> None:
+    """Refuse the metadata of a group, ``path`` "" for the leaf itself, that a commit could not have written."""
+    attributes = metadata["attributes"]
+    if metadata != {"attributes": attributes, "node_type": "group", "zarr_format": 3}:
+        raise InvalidInput(f"{path or 'zarr.json'}: is not the metadata of a group of Zarr 3")
+    # xarray would obey this one and turn variables into coordinates.
     if not isinstance(attributes, dict) or "coordinates" in attributes:
         raise InvalidInput(f"{path or 'zarr.json'}: its attributes are not what Bitlake writes")
 
 
 def fill_value(dtype: str) -> Any:
-    """The fill value of an array as its document has it. It is never read: every chunk is written."""
+    """The fill value of an array as its metadata has it. It is never read: every chunk is written."""
     if dtype == "string":
         return ""
     if dtype == "bool":

@@ -1,7 +1,7 @@
-"""Where a leaf comes from, as it says itself, and whether leaves that are read together belong together.
+"""Where a leaf comes from, as it records itself, and whether leaves that are read together belong together.
 
-A leaf says of which corpora it is, from which leaves it was made, and with which settings. Leaves that were written
-before they said so say nothing, and nothing is held against them.
+A leaf records its corpora, the leaves it was made from, and the settings. Leaves older than this record have none, and
+are accepted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Origin:
     """What a leaf was made from.
 
     corpora: digest of the corpus by dataset. leaves: identity, by path in the project, of every leaf that it was
-    computed from, directly or by way of another. settings: the sections of ``params.yaml`` that it was made with.
+    computed from, directly or indirectly. settings: the sections of ``params.yaml`` that it was made with.
     """
 
     corpora: Mapping[str, str] = field(default_factory=dict)
@@ -40,9 +40,9 @@ class Origin:
         return cls(corpora, leaves, settings)
 
     @classmethod
-    def stated(cls, manifest: Mapping[str, Any], attributes: Mapping[str, Any]) -> Origin:
+    def stated(cls, contents: Mapping[str, Any], attributes: Mapping[str, Any]) -> Origin:
         """What a leaf's own list of contents, and its attributes, say. InvalidInput where that is no origin."""
-        found = manifest.get(_KEY, {})
+        found = contents.get(_KEY, {})
         parts = [found.get(name, {}) for name in ("corpora", "leaves", "settings")]
         if not all(isinstance(part, dict) for part in parts) or not all(
             isinstance(value, str) for part in parts[:2] for value in part.values()
@@ -84,7 +84,7 @@ class Stating(Protocol):
 
 @dataclass(frozen=True)
 class Disagreement:
-    """The leaf at ``path``, or what it was made from, is not of one piece with another: ``problem`` in words."""
+    """The leaf at ``path``, or what it was made from, does not belong to another leaf: ``problem`` says why."""
 
     path: str
     problem: str
@@ -130,5 +130,5 @@ def step_of(stage: str, path: str) -> str:
 
 
 def remedy(step: str) -> str:
-    """How to make the output of ``step`` again, whatever DVC knows of it."""
+    """How to make the output of ``step`` again, whether or not DVC finds it stale."""
     return f"run `dvc repro {step}`, or `dvc repro -f -s {step}` where DVC finds nothing to do"

@@ -1,7 +1,7 @@
 """Who writes where: a folder in which something is staged belongs to one process until that ends, however it ends.
 
-A claim is a lock that the operating system holds for the process. Nobody has to guess from a process number whether the
-owner of a folder is still alive: where its lock can be taken it is not, and what it left is removed.
+A claim is a lock that the operating system holds for the process. No process number has to tell whether the owner of a
+folder is still alive: if its lock can be taken it is not, and what it left is removed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def staging_for(layout: Layout, place: Path) -> Iterator[Path]:
     """The folder from which ``place``, a path without symbolic links, can be replaced in one step.
 
     It is the project's own, or one beside ``place`` where a link or a mount has put that on another file system. That
-    one is removed when the block ends, unless somebody else still uses it.
+    one is removed when the block ends, unless another process still uses it.
     """
     layout.staging.mkdir(parents=True, exist_ok=True)
     there = next(folder for folder in place.parents if folder.is_dir())

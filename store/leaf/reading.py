@@ -1,4 +1,4 @@
-"""Opening a leaf: nothing is believed that its schema and its own list of contents do not confirm."""
+"""Opening a leaf: everything in it is checked against its schema and its own list of contents."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from numpy.typing import NDArray
 from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
 from store.layout import check_label
 from store.leaf.array import ArrayFiles, ArrayReader
-from store.leaf.metadata import check_document, check_group
+from store.leaf.metadata import check_array, check_group
 from store.leaf.origin import Origin
 from store.leaf.rows import row_chunks
 from store.leaf.schema import SCHEMA_VERSION, Schema
 from store.leaf.shard import CHECKSUM_BYTES, checksum
 from store.leaf.source import Folder, Source
 
-MANIFEST = "bitlake"
+CONTENTS = "bitlake"
 """Attribute of a leaf's root group: schema name and version, its arrays with the checksums of their chunks, the
-checksums of the documents of arrays and groups, and what the leaf was made from."""
+checksums of the metadata of arrays and groups, and what the leaf was made from."""
 
 BLOCK_BYTES = 31 * 1024 * 1024
 """Upper bound of the blocks that `Leaf.blocks` yields, in bytes.
 
-glibc hands back memory of 32 MiB and more at once: every block would be paged in anew, a third of its reading time.
+glibc returns blocks of 32 MiB and more to the system at once: every block would be paged in again, a third of its
+reading time.
 """
 
 LARGEST_CHUNK = 1 << 30
@@ -60,15 +61,15 @@ class Leaf:
 
     @cached_property
     def identity(self) -> str:
-        """Digest of everything that says what the leaf holds: attributes, documents, and the checksum of every chunk.
+        """Digest of everything that says what the leaf holds: attributes, metadata, and the checksum of every chunk.
 
-        Two leaves of one identity hold the same values, wherever they lie.
+        Two leaves of one identity hold the same values, wherever they are.
         """
         sha = hashlib.sha256(
             json.dumps([self.schema.artifact, dict(self.attributes)], sort_keys=True).encode()
         )
         for path, files in self.arrays.items():
-            for content in (path.encode(), files.document, *itertools.chain(*files.checksums.values())):
+            for content in (path.encode(), files.metadata, *itertools.chain(*files.checksums.values())):
                 sha.update(len(content).to_bytes(8, "little"))
                 sha.update(content)
         return sha.hexdigest()
@@ -86,7 +87,7 @@ class Leaf:
         """The values of an array, or of a part of it, as `ArrayReader.read` takes them.
 
         Consecutive whole rows of uncompressed arrays in the workspace are read straight from their files, everything
-        else by chunks; what is read is proved in the same way.
+        else by chunks; both are checked in the same way.
         """
         return self.reader(path).read(index)
 
@@ -140,12 +141,11 @@ class Leaf:
 def open_leaf(where: Path | Source, schema: Schema, keys: Mapping[str, str] | None = None) -> Leaf:
     """Open a leaf and check it against its schema, its list of arrays and the files that are there.
 
-    ``keys`` are the labels of the place it lies in (model, dataset), which its attributes must repeat; without them
-    a leaf is taken for whatever it says it is.
+    ``keys`` are the labels of its path (model, dataset), which its attributes must repeat; without them its attributes
+    are not compared.
 
-    Raises `MissingArtifact` when there is none and `DamagedArtifact` when it is not what it says it is, or is that of
-    another cell; a chunk that is not there raises instead of reading as fill values. Only its metadata is read, a few
-    kilobytes.
+    Raises `MissingArtifact` if there is none and `DamagedArtifact` if it is not what its schema says, or belongs to
+    another cell; a missing chunk raises instead of reading as fill values. Only metadata is read, a few kilobytes.
     """
     if not isinstance(where, Path):
         return _of_place(_open(where, schema), keys)
@@ -159,7 +159,7 @@ def open_leaf(where: Path | Source, schema: Schema, keys: Mapping[str, str] | No
         else:
             if _inode(where) == place:
                 return leaf
-        # A commit has put another leaf here between two reads: what was read is of neither.
+        # A commit has replaced the leaf between two reads: what was read belongs to neither.
 
 
 def _of_place(leaf: Leaf, keys: Mapping[str, str] | None) -> Leaf:
@@ -180,9 +180,9 @@ def _named(keys: Mapping[str, Any]) -> str:
 
 
 def same_corpus(embeddings: Leaf, judgements: Leaf) -> None:
-    """Refuse vectors and judgements whose rows are those of different texts, or of the same in another order.
+    """Refuse vectors and judgements whose rows belong to different texts, or to the same texts in another order.
 
-    Raises `DamagedArtifact` naming both and the stage that brings them together.
+    Raises `DamagedArtifact` naming both and the stage to run again.
     """
     one, other = (leaf.attributes["corpus_digest"] for leaf in (embeddings, judgements))
     if one != other:
@@ -204,26 +204,26 @@ def _open(source: Source, schema: Schema) -> Leaf:
     if "zarr.json" not in source.names:
         raise MissingArtifact(f"{source.label}: the artifact is not here; {source.remedy}")
     try:
-        document = json.loads(source.read("zarr.json"))
-        check_group("", document)
-        attributes = dict(document["attributes"])
-        manifest = attributes.pop(MANIFEST)
-        if manifest["artifact"] != schema.artifact or manifest["version"] != SCHEMA_VERSION:
+        metadata = json.loads(source.read("zarr.json"))
+        check_group("", metadata)
+        attributes = dict(metadata["attributes"])
+        contents = attributes.pop(CONTENTS)
+        if contents["artifact"] != schema.artifact or contents["version"] != SCHEMA_VERSION:
             raise DamagedArtifact(
-                f"{source.label}: holds {manifest['artifact']!r} version {manifest['version']}, "
+                f"{source.label}: holds {contents['artifact']!r} version {contents['version']}, "
                 f"expected {schema.artifact!r} version {SCHEMA_VERSION}; {source.remedy}"
             )
         arrays = {
-            path: _checked_array(source, schema, path, listed, manifest["documents"])
-            for path, listed in sorted(manifest["arrays"].items())
+            path: _checked_array(source, schema, path, listed, contents["documents"])
+            for path, listed in sorted(contents["arrays"].items())
         }
         groups = {
-            group: _checked_group(source, group, manifest["documents"])
+            group: _checked_group(source, group, contents["documents"])
             for group in sorted({path.rpartition("/")[0] for path in arrays} - {""})
         }
         schema.check_contents(list(arrays), {path: files.shape for path, files in arrays.items()})
         schema.check_attributes(attributes)
-        origin = Origin.stated(manifest, attributes)
+        origin = Origin.stated(contents, attributes)
     except DamagedArtifact:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -233,44 +233,44 @@ def _open(source: Source, schema: Schema) -> Leaf:
     return Leaf(source, schema, attributes, arrays, groups, origin)
 
 
-def _document(source: Source, path: str, documents: Mapping[str, str]) -> bytes:
+def _metadata(source: Source, path: str, known: Mapping[str, str]) -> bytes:
     """The ``zarr.json`` of an array or group, if it is the one that was written: a shape decides what is read."""
     if f"{path}/zarr.json" not in source.names:
         raise InvalidInput(f"{path}: its zarr.json is missing")
     content = source.read(f"{path}/zarr.json")
-    if checksum(content).hex() != documents[path]:
+    if checksum(content).hex() != known[path]:
         raise InvalidInput(f"{path}: its zarr.json is not the one that was written")
     return content
 
 
-def _checked_group(source: Source, path: str, documents: Mapping[str, str]) -> Mapping[str, Any]:
-    document = json.loads(_document(source, path, documents))
-    check_group(path, document)
-    return dict(document["attributes"])
+def _checked_group(source: Source, path: str, known: Mapping[str, str]) -> Mapping[str, Any]:
+    metadata = json.loads(_metadata(source, path, known))
+    check_group(path, metadata)
+    return dict(metadata["attributes"])
 
 
 def _checked_array(
-    source: Source, schema: Schema, path: str, listed: Mapping[str, str], documents: Mapping[str, str]
+    source: Source, schema: Schema, path: str, listed: Mapping[str, str], known: Mapping[str, str]
 ) -> ArrayFiles:
-    """Check an array's document and the names of its files; nothing is allocated that they do not bear out.
+    """Check an array's metadata and the names of its files; nothing is allocated before they agree.
 
-    The document is read as JSON: opening an array through Zarr costs some milliseconds, and a stage opens up to a
+    The metadata is read as JSON: opening an array through Zarr costs some milliseconds, and a stage opens up to a
     hundred.
     """
     for part in path.split("/"):
         check_label(part, "array")
-    content = _document(source, path, documents)
-    document = json.loads(content)
-    schema.check_array(path, document.get("dimension_names"), document["data_type"])
-    shape = _whole_numbers(path, "shape", document["shape"], least=0)
+    content = _metadata(source, path, known)
+    metadata = json.loads(content)
+    schema.check_array(path, metadata.get("dimension_names"), metadata["data_type"])
+    shape = _whole_numbers(path, "shape", metadata["shape"], least=0)
     # Where an array is sharded, the chunks of the grid are the shards.
     unit = _whole_numbers(
-        path, "chunk_shape", document["chunk_grid"]["configuration"]["chunk_shape"], least=1
+        path, "chunk_shape", metadata["chunk_grid"]["configuration"]["chunk_shape"], least=1
     )
     if len(shape) != len(unit) or len(shape) != len(schema.field_of(path).dims):
         raise InvalidInput(f"{path}: shape {shape} and chunks {unit} do not fit its dimensions")
     inner = 0
-    codecs, chunk = document["codecs"], unit
+    codecs, chunk = metadata["codecs"], unit
     if codecs[0]["name"] == "sharding_indexed":
         settings = codecs[0]["configuration"]
         codecs = settings["codecs"]
@@ -278,8 +278,8 @@ def _checked_array(
         if len(chunk) != len(unit) or any(whole % part for whole, part in zip(unit, chunk, strict=True)):
             raise InvalidInput(f"{path}: inner chunks {chunk} do not divide shards {unit}")
         inner = math.prod(whole // part for whole, part in zip(unit, chunk, strict=True))
-    check_document(path, schema.field_of(path), document, shape, unit, chunk if inner else None)
-    if math.prod(chunk) * _item_bytes(document["data_type"]) > LARGEST_CHUNK or inner > MOST_INNER_CHUNKS:
+    check_array(path, schema.field_of(path), metadata, shape, unit, chunk if inner else None)
+    if math.prod(chunk) * _item_bytes(metadata["data_type"]) > LARGEST_CHUNK or inner > MOST_INNER_CHUNKS:
         raise InvalidInput(f"{path}: chunks {chunk} in shards {unit} are larger than any that Bitlake writes")
     grid = [-(-size // step) for size, step in zip(shape, unit, strict=True)]
     # Counted before the list is read, because a shape can promise more chunks than could ever be listed.
@@ -303,8 +303,8 @@ def _checked_array(
             stored[at : at + CHECKSUM_BYTES] for at in range(0, len(stored), CHECKSUM_BYTES)
         )
     compressed = any(codec["name"] == "zstd" for codec in codecs)
-    rows = row_chunks(document)
-    return ArrayFiles(shape, document["data_type"], unit, chunk, inner, compressed, checksums, rows, content)
+    rows = row_chunks(metadata)
+    return ArrayFiles(shape, metadata["data_type"], unit, chunk, inner, compressed, checksums, rows, content)
 
 
 def _whole_numbers(path: str, what: str, values: Any, least: int) -> tuple[int, ...]:

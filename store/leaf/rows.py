@@ -2,7 +2,7 @@
 
 Zarr copies every chunk several times on its way. Where inner chunks are uncompressed and cut an array along its rows
 alone, those copies are not needed: rows are written from, and read into, the caller's array, and each chunk's checksum
-is taken while it is in the processor's cache. The bytes are the same, and any other layout is left to Zarr.
+is computed while it is in the processor's cache. The bytes are the same, and any other layout is left to Zarr.
 """
 
 from __future__ import annotations
@@ -126,13 +126,13 @@ def read_rows(
 ) -> bool:
     """Read the rows from ``first`` on of a chunk file into ``out``, (rows, *row) and contiguous.
 
-    Returns whether every inner chunk that was touched is proved to be the one that ``checksums`` lists. Where it is
-    not, what ``out`` holds means nothing, and the file is damaged or laid out in another order than `write_rows` does.
+    Returns whether every inner chunk that was read is the one that ``checksums`` lists. If not, the content of ``out``
+    is meaningless, and the file is damaged or laid out in another order than that of `write_rows`.
     """
     last, stored = first + len(out), layout.chunk_bytes + CHECKSUM_BYTES
     row_bytes = layout.chunk_bytes // layout.chunk_rows
     target = out.reshape(-1).view(np.uint8)
-    # Rows of the first and the last chunk that nobody asked for are read as well: a checksum proves a whole chunk.
+    # The first and the last chunk are read whole, because a checksum covers a whole chunk.
     spare = np.empty(layout.chunk_bytes, np.uint8)
     # A commit may take the leaf away at any moment, so the file is opened and not asked for before.
     try:

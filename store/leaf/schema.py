@@ -87,7 +87,7 @@ class Schema:
     """An artifact: one leaf group per combination of ``keys``.
 
     Names of ``fields`` are paths below the leaf; a ``*`` stands for one group name (``*/documents``). What is not
-    ``kept`` is neither cached nor pushed by DVC: it follows exactly, and soon, from artifacts that are.
+    ``kept`` is neither cached nor pushed by DVC: it follows exactly, and fast, from artifacts that are.
     """
 
     artifact: str

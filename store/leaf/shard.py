@@ -1,8 +1,8 @@
 """The bytes of a chunk file: inner chunks, each followed by its checksum, and in a shard an index at the end.
 
 The format is that of Zarr v3's ``sharding_indexed`` codec with ``crc32c`` on chunks and index. It is read here
-directly because what a chunk's checksum *should* be stands in the leaf's manifest, so that intact bytes in the wrong
-place, such as two files swapped, are told from the right ones.
+directly because the leaf's contents list what a chunk's checksum *should* be, so that intact bytes in the wrong
+place, such as two exchanged files, are noticed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def chunk_ranges(index: Bytes) -> NDArray[np.int64]:
 
 
 def stored_checksums(data: Bytes, chunks: int) -> list[bytes]:
-    """Checksums of the inner chunks of a whole chunk file, each proved; ``chunks`` is 0 where it is no shard.
+    """Checksums of the inner chunks of a whole chunk file, each checked; ``chunks`` is 0 if it is no shard.
 
     Raises `ValueError` naming what is damaged.
     """
@@ -84,7 +84,7 @@ def stored_checksums(data: Bytes, chunks: int) -> list[bytes]:
 
 
 def listed_checksums(path: Path, chunks: int) -> bytes:
-    """Checksums of the inner chunks of a chunk file, one after the other, as they stand in it; nothing is proved."""
+    """Checksums of the inner chunks of a chunk file, one after the other, as stored; nothing is checked."""
     # Unbuffered: four bytes of each chunk are wanted, not the eight kilobytes around them.
     with open(path, "rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

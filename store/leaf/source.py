@@ -29,7 +29,7 @@ class Source(Protocol):
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes ``start`` to ``end`` of a file, as a slice would take them: a negative start counts from the end.
 
-        Raises `MissingArtifact` where the file is not to be had, and `DamagedArtifact` where it is too short.
+        Raises `MissingArtifact` if there is no such file, and `DamagedArtifact` where it is too short.
         """
 
 

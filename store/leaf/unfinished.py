@@ -1,7 +1,7 @@
 """Parts of a leaf that a stopped run had finished: kept beside the lake until the leaf is committed.
 
 A part is a file of its own, put in its place in one step. It says what it was made from and carries a digest of its
-content, so a part of other inputs, or one that a crash has damaged, is not taken for what is wanted now.
+content, so a part of other inputs, or one damaged by a crash, is not used.
 """
 
 from __future__ import annotations

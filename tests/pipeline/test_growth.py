@@ -383,10 +383,10 @@ def test_what_was_taken_over_is_said(collection: Collection, capsys: pytest.Capt
     assert "300 documents (300 of them taken over)" in capsys.readouterr().out
 
 
-def test_origins_lie_in_the_manifest_and_not_among_attributes(collection: Collection) -> None:
+def test_origins_are_in_the_contents_and_not_among_attributes(collection: Collection) -> None:
     place = collection.lake / "embeddings/tiny/first"
-    manifest = json.loads((place / "zarr.json").read_text())["attributes"]["bitlake"]
-    assert {name: len(origins) for name, origins in manifest["made_from"].items()} == {
+    contents = json.loads((place / "zarr.json").read_text())["attributes"]["bitlake"]
+    assert {name: len(origins) for name, origins in contents["made_from"].items()} == {
         "documents": 5,
         "storage": 1,
     }

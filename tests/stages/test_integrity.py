@@ -19,7 +19,7 @@ from pipeline import graph, params
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quality import QUALITY
 from store.layout import Layout
-from store.leaf.reading import MANIFEST, open_leaf
+from store.leaf.reading import CONTENTS, open_leaf
 from store.revisions.verification import verify
 from tests.stages.checkouts import Checkout, check_out
 from tests.stages.projects import make_project, run, run_cell, tiny_params, write_beir, write_params
@@ -69,7 +69,7 @@ def refusal(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
 
 
 def origin(leaf: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((leaf / "zarr.json").read_text())["attributes"][MANIFEST]["origin"]
+    found: dict[str, Any] = json.loads((leaf / "zarr.json").read_text())["attributes"][CONTENTS]["origin"]
     return found
 
 
@@ -164,7 +164,7 @@ def test_leaves_that_say_nothing_of_their_origin_are_read(project: Path) -> None
     """As every artifact was before leaves said it."""
     for document in (project / "lake.zarr").glob("*/**/zarr.json"):
         content = json.loads(document.read_text())
-        if content["attributes"].get(MANIFEST, {}).pop("origin", None):
+        if content["attributes"].get(CONTENTS, {}).pop("origin", None):
             document.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
     assert run(project, "quality", *CELL) == 0
     change(project, other_seed)

@@ -11,8 +11,8 @@ import numpy as np
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.layout import Layout
-from store.leaf.commit import LeafWriter, commit_leaf, documents
-from store.leaf.reading import MANIFEST
+from store.leaf.commit import LeafWriter, commit_leaf, metadata_checksums
+from store.leaf.reading import CONTENTS
 
 CELL = {"model": "m", "dataset": "d"}
 
@@ -50,8 +50,8 @@ def commit_judgements(layout: Layout, documents: int, queries: int, dataset: str
 
 
 def forge(leaf: Path) -> None:
-    """Let a leaf list its documents as they are now, as someone would who changed them on purpose."""
+    """List the metadata of a leaf as it is now, as someone who changed it on purpose would."""
     root = leaf / "zarr.json"
     content = json.loads(root.read_text())
-    content["attributes"][MANIFEST]["documents"] = documents(leaf)
+    content["attributes"][CONTENTS]["documents"] = metadata_checksums(leaf)
     root.write_text(json.dumps(content))

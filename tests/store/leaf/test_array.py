@@ -29,7 +29,7 @@ from store.leaf import array as reading_arrays
 from store.leaf.commit import commit_leaf
 from store.leaf.decoding import most_text
 from store.leaf.index import selected
-from store.leaf.reading import MANIFEST, Leaf, open_leaf
+from store.leaf.reading import CONTENTS, Leaf, open_leaf
 from store.leaf.schema import Field, Schema
 from store.leaf.shard import checksum, chunk_ranges, index_bytes, sequential_index
 from store.leaf.source import Folder
@@ -318,7 +318,7 @@ def put_chunk(folder: Path, path: str, content: bytes) -> None:
     file.write_bytes(content + checksum(content))
     root = folder / "zarr.json"
     document = json.loads(root.read_text())
-    document["attributes"][MANIFEST]["arrays"][path][file.name] = checksum(content).hex()
+    document["attributes"][CONTENTS]["arrays"][path][file.name] = checksum(content).hex()
     root.write_text(json.dumps(document))
 
 

@@ -20,7 +20,7 @@ from store.layout import Layout
 from store.leaf import digest
 from store.leaf.commit import commit_leaf
 from store.leaf.growth import Block, Earlier, array_blocks, grow, text_blocks
-from store.leaf.reading import MANIFEST, open_leaf
+from store.leaf.reading import CONTENTS, open_leaf
 from store.leaf.schema import Field
 from tests.counts import count
 from tests.store.lakes import CELL, commit_embeddings, vectors
@@ -138,7 +138,7 @@ def flip(path: Path, at: int) -> None:
 
 def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     document = json.loads(path.read_text())
-    change(document["attributes"][MANIFEST])
+    change(document["attributes"][CONTENTS])
     path.write_text(json.dumps(document))
 
 
@@ -160,20 +160,20 @@ DOCUMENTS = "phase1/documents"
         (lambda place: (place / DOCUMENTS / "c.0.0.0").unlink(), 500),
         (lambda place: (place / DOCUMENTS / "zarr.json").write_text("{}"), 500),
         (lambda place: (place / "zarr.json").write_text("{"), 500),
-        (lambda place: edit(place / "zarr.json", lambda manifest: manifest.pop("made_from")), 500),
-        (lambda place: edit(place / "zarr.json", lambda manifest: manifest.update(made_from=3)), 500),
+        (lambda place: edit(place / "zarr.json", lambda contents: contents.pop("made_from")), 500),
+        (lambda place: edit(place / "zarr.json", lambda contents: contents.update(made_from=3)), 500),
         (
             lambda place: edit(
-                place / "zarr.json", lambda manifest: manifest["made_from"].update({DOCUMENTS: 3})
+                place / "zarr.json", lambda contents: contents["made_from"].update({DOCUMENTS: 3})
             ),
             500,
         ),
         (
-            lambda place: edit(place / "zarr.json", lambda manifest: manifest["made_from"][DOCUMENTS].pop()),
+            lambda place: edit(place / "zarr.json", lambda contents: contents["made_from"][DOCUMENTS].pop()),
             100,
         ),
         (
-            lambda place: edit(place / "zarr.json", lambda manifest: manifest.update(artifact="embeddings")),
+            lambda place: edit(place / "zarr.json", lambda contents: contents.update(artifact="embeddings")),
             500,
         ),
     ],

@@ -1,4 +1,4 @@
-"""Documents and manifests that someone else wrote: refused before memory or files outside the lake are touched."""
+"""Metadata and manifests that someone else wrote: refused before memory or files outside the lake are touched."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def watched(lake: Layout, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Changed:
-    """A leaf whose documents are others for a while."""
+    """A leaf whose metadata is changed for a while."""
 
     layout: Layout
     name: str
@@ -133,14 +133,14 @@ class Changed:
     def folder(self) -> Path:
         return self.layout.leaf(self.schema.artifact, LEAVES[self.name][1])
 
-    def document(self, path: str) -> Any:
+    def metadata(self, path: str) -> Any:
         return json.loads((self.folder / path / "zarr.json").read_text())
 
     @contextlib.contextmanager
-    def holding(self, path: str, document: Any) -> Iterator[None]:
+    def holding(self, path: str, metadata: Any) -> Iterator[None]:
         root, file = self.folder / "zarr.json", self.folder / path / "zarr.json"
         before = {written: written.read_bytes() for written in (root, file)}
-        file.write_bytes(document if isinstance(document, bytes) else json.dumps(document).encode())
+        file.write_bytes(metadata if isinstance(metadata, bytes) else json.dumps(metadata).encode())
         if file != root:
             forge(self.folder)
         try:
@@ -149,8 +149,8 @@ class Changed:
             for written, content in before.items():
                 written.write_bytes(content)
 
-    def open_with(self, path: str, document: Any) -> Leaf:
-        with self.holding(path, document):
+    def open_with(self, path: str, metadata: Any) -> Leaf:
+        with self.holding(path, metadata):
             return open_leaf(self.folder, self.schema)
 
 
@@ -158,15 +158,15 @@ REMOVED = object()
 Where = tuple[str | int, ...]
 
 
-def put(document: Any, where: Where, value: Any) -> None:
+def put(metadata: Any, where: Where, value: Any) -> None:
     """Set the entry at a path of keys and positions, or take it away."""
     *steps, last = where
     for step in steps:
-        document = document[step]
+        metadata = metadata[step]
     if value is REMOVED:
-        del document[last]
+        del metadata[last]
     else:
-        document[last] = value
+        metadata[last] = value
 
 
 GRID = ("chunk_grid", "configuration", "chunk_shape")
@@ -213,7 +213,7 @@ OF_AN_ARRAY: list[tuple[Where, Any]] = [
     (("codecs", 0, "name"), "numcodecs.pickle"),
     (("data_type",), "float64"),
     (("data_type",), {"name": "struct"}),
-    (("dimension_names",), ["document"]),
+    (("dimension_names",), ["metadata"]),
     (("dimension_names",), REMOVED),
     (("fill_value",), 5),
     (("chunk_key_encoding", "configuration", "separator"), "/"),
@@ -277,10 +277,10 @@ def test_an_array_that_no_commit_wrote_is_refused(
     lake: Layout, watched: None, where: Where, value: Any
 ) -> None:
     changed = Changed(lake, "embeddings")
-    document = changed.document("documents")
-    put(document, where, value)
+    metadata = changed.metadata("documents")
+    put(metadata, where, value)
     with pytest.raises(DamagedArtifact, match=r"embeddings/m/d: .*; remove the artifact, then run") as raised:
-        changed.open_with("documents", document)
+        changed.open_with("documents", metadata)
     assert "\n" not in str(raised.value)
 
 
@@ -289,10 +289,10 @@ def test_a_leaf_that_no_commit_wrote_is_refused(
     lake: Layout, watched: None, where: Where, value: Any
 ) -> None:
     changed = Changed(lake, "embeddings")
-    document = changed.document("")
-    put(document, where, value)
+    metadata = changed.metadata("")
+    put(metadata, where, value)
     with pytest.raises(DamagedArtifact, match=r"embeddings/m/d: ") as raised:
-        changed.open_with("", document)
+        changed.open_with("", metadata)
     assert "\n" not in str(raised.value)
 
 
@@ -305,10 +305,10 @@ def test_what_is_no_document_is_refused(lake: Layout, watched: None, path: str, 
 
 def test_a_group_that_no_commit_wrote_is_refused(lake: Layout, watched: None) -> None:
     changed = Changed(lake, "codes")
-    documents: list[Any] = [{}, [], {"attributes": [], "node_type": "group", "zarr_format": 3}]
-    for document in documents:
+    others: list[Any] = [{}, [], {"attributes": [], "node_type": "group", "zarr_format": 3}]
+    for metadata in others:
         with pytest.raises(DamagedArtifact, match=r"binary_codes/m/d: "):
-            changed.open_with("phase1", document)
+            changed.open_with("phase1", metadata)
 
 
 # Manifests of DVC
@@ -367,9 +367,9 @@ def test_what_is_no_manifest_is_refused(watched: None, content: bytes) -> None:
 # Any change at all
 
 
-def nodes(document: Any, where: Where = ()) -> Iterator[Where]:
-    """Where every entry of a document stands."""
-    entries = document.items() if isinstance(document, dict) else enumerate(document)
+def nodes(metadata: Any, where: Where = ()) -> Iterator[Where]:
+    """Where every entry of a metadata stands."""
+    entries = metadata.items() if isinstance(metadata, dict) else enumerate(metadata)
     for key, value in entries:
         yield (*where, key)
         if isinstance(value, dict | list):
@@ -402,20 +402,20 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
         path.parent.relative_to(changed.folder).as_posix() for path in changed.folder.rglob("zarr.json")
     )
     path = data.draw(st.sampled_from(paths)).removeprefix(".")
-    document = changed.document(path)
+    metadata = changed.metadata(path)
     for _ in range(data.draw(st.integers(1, 2))):
         # How many rows a chunk has is proved by what is listed, where there is more than one: see above.
-        places = [where for where in nodes(document) if "chunk_shape" not in where]
+        places = [where for where in nodes(metadata) if "chunk_shape" not in where]
         where = data.draw(st.sampled_from(places))
         other = data.draw(st.sampled_from(places))
-        value = data.draw(st.one_of(VALUES, st.just(REMOVED), st.just(copy.deepcopy(at(document, other)))))
-        if data.draw(st.booleans()) and isinstance(at(document, where), dict):
+        value = data.draw(st.one_of(VALUES, st.just(REMOVED), st.just(copy.deepcopy(at(metadata, other)))))
+        if data.draw(st.booleans()) and isinstance(at(metadata, where), dict):
             where = (*where, data.draw(st.text(max_size=5)))
             value = None if value is REMOVED else value
-        put(document, where, value)
-        if not isinstance(document, dict):
+        put(metadata, where, value)
+        if not isinstance(metadata, dict):
             break
-    with changed.holding(path, document), contextlib.suppress(BitlakeError):
+    with changed.holding(path, metadata), contextlib.suppress(BitlakeError):
         leaf = open_leaf(changed.folder, changed.schema)
         for name, expected in changed.expected.items():
             group, _, variable = name.rpartition("/")
@@ -425,7 +425,7 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
                 np.testing.assert_array_equal(found[common], expected[common])
 
 
-def at(document: Any, where: Where) -> Any:
+def at(metadata: Any, where: Where) -> Any:
     for step in where:
-        document = document[step]
-    return document
+        metadata = metadata[step]
+    return metadata

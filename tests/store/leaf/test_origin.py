@@ -13,7 +13,7 @@ from store.errors import DamagedArtifact
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
 from store.leaf.origin import Origin, disagreements, remedy, step_of
-from store.leaf.reading import MANIFEST, Leaf, open_leaf
+from store.leaf.reading import CONTENTS, Leaf, open_leaf
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, describe_embeddings, vectors
 
 PATH = "lake.zarr/embeddings/m/d"
@@ -57,7 +57,7 @@ def test_an_origin_that_no_commit_wrote_is_damage(tmp_path: Path, origin: Any) -
     commit_embeddings(Layout(tmp_path))
     document = tmp_path / PATH / "zarr.json"
     content = json.loads(document.read_text())
-    content["attributes"][MANIFEST]["origin"] = origin
+    content["attributes"][CONTENTS]["origin"] = origin
     document.write_text(json.dumps(content))
     with pytest.raises(DamagedArtifact, match="embeddings/m/d: "):
         open_leaf(tmp_path / PATH, EMBEDDINGS)
