@@ -114,7 +114,7 @@ def on(encoder: SentenceEncoder, device: Device) -> SentenceEncoder:
 
 
 def with_int8_products(encoder: SentenceEncoder) -> SentenceEncoder:
-    """The same model with weights and inputs of its linear layers in INT8, quantised by torch as it goes."""
+    """The same model with weights and inputs of its linear layers in INT8, quantised dynamically by torch."""
     import torch
 
     other = copy.copy(encoder)

@@ -1,7 +1,7 @@
 """What the sizes of chunks and shards, and compression, would cost: ``python -m benchmarks._lake_sizes [PROJECT]``.
 
-Not a suite of ``make bench``: it is what docs/lake.md was written from, to be run again when a choice is in doubt.
-Compression is measured on the embeddings and codes of a computed project, which drawn numbers cannot stand for.
+Not a suite of ``make bench``: docs/lake.md has its figures; run it again when a choice is in doubt.
+Compression is measured on the embeddings and codes of a computed project, because random numbers would not do.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SHARDS = tuple(MIB << power for power in range(5, 10))
 ROWS, DTYPE = 500_000, "float16"
 NEIGHBOURS, PLACES, REPETITIONS = 10, 200, 5
 STRADDLING = slice(4096 - NEIGHBOURS // 2, 4096 + NEIGHBOURS // 2)
-"""Rows on both sides of a boundary between chunks, of whatever size they are: the dearest place to read."""
+"""Rows on both sides of a boundary between chunks, of any size: the most expensive place to read."""
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,10 @@ class Side:
 
 
 def interleaved(sides: Mapping[str, Side], repetitions: int, seconds: float = 0.0) -> dict[str, Times]:
-    """Times of each side, in turns, every other round in reverse, so that a slow moment of the machine meets all alike.
+    """Times of each side, in turns, every other round in reverse, so that a slow moment of the machine affects all.
 
-    There are so many repetitions, and more until so many seconds are spent: what is short is disturbed most. Nothing is
-    warmed up: callers do that when they check that the sides agree.
+    There are this many repetitions, and more until this many seconds are spent, because short work is disturbed most.
+    Nothing is warmed up: callers do that when they check that the sides agree.
     """
     times = {name: Times() for name in sides}
     start = time.perf_counter()
@@ -91,7 +91,7 @@ def interleaved(sides: Mapping[str, Side], repetitions: int, seconds: float = 0.
 def compared(times: Mapping[str, Times], base: str, size: int) -> dict[str, dict[str, float | int]]:
     """A summary of each side with its rate for ``size`` bytes, and its speed relative to ``base`` in the same round.
 
-    Processor time tells what a side costs where others use the machine as well and wall time tells little.
+    Processor time shows what a side costs when others use the machine as well and wall time says little.
     """
     found = {}
     for name, taken in times.items():
@@ -111,7 +111,7 @@ def compared(times: Mapping[str, Times], base: str, size: int) -> dict[str, dict
 
 
 def write(suite: str, figures: Mapping[str, Any], folder: Path = FOLDER) -> Path:
-    """Write a suite's figures beside the description of the machine."""
+    """Write a suite's figures with the description of the machine."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{suite}.json"
     target.write_text(json.dumps({"machine": describe(), **figures}, indent=2) + "\n", encoding="utf-8")

@@ -31,7 +31,7 @@ class _Hidden(torch.nn.Module):
 
 
 def with_onnx_int8(encoder: SentenceEncoder, folder: Path) -> SentenceEncoder:
-    """The same model with its transformer exported to ``folder`` and quantised as it goes, one thread a batch."""
+    """The same model with its transformer exported to ``folder`` and quantised dynamically, one thread a batch."""
     session = _session(encoder._model[0].auto_model, folder)
     transformer = copy.copy(encoder._model[0])
 

@@ -1,4 +1,4 @@
-"""What this machine can do at all, measured in the process that measures everything else."""
+"""The limits of this machine, measured in the process that measures everything else."""
 
 from __future__ import annotations
 

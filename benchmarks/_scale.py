@@ -1,6 +1,6 @@
 """The arithmetic of docs/scale.md, from what the suites measured: ``python -m benchmarks._scale``, or ``make scale``.
 
-Nothing is measured here. Where a suite has not run, or measured something else, the command says which rate is missing
+Nothing is measured here. If a suite has not run, or measured something else, the command says which rate is missing
 and how to get it, and the page stays as it is.
 """
 
@@ -95,7 +95,7 @@ def _encoded(encode: Suite) -> Iterator[tuple[str, float]]:
 
 
 def page(text: str, found: Rates) -> str:
-    """The page with its tables written anew."""
+    """The page with its tables written again."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -1,4 +1,4 @@
-"""The sides that ``benchmarks.search`` compares: the lake's search and encoding and its peers, on the same vectors."""
+"""The sides that ``benchmarks.search`` compares: the lake's search and encoding, and its peers, on the same vectors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Results = tuple[NDArray[Any], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Data:
-    """What everything is measured on: float16 as the lake stores it, and float32 as peers want it."""
+    """What everything is measured on: float16 as the lake stores it, and float32 as peers take it."""
 
     documents: Vectors
     queries: Vectors
@@ -105,8 +105,8 @@ def hamming(data: Data, bits: int) -> Work:
     """Hamming search; Faiss with each of its two methods and two sizes of a batch of queries.
 
     Faiss is called as its flat index calls itself, on the codes where they are: an index keeps a copy, and of two
-    copies one is searched up to an eighth faster than the other, by where they happen to lie. One of its searches
-    takes its turn twice: what the second differs by is the machine's doing.
+    copies one is searched up to an eighth faster than the other, depending on their place in memory. One of its
+    searches takes its turn twice: the difference is the machine's noise.
     """
     codes, queries = (phase1.encode(vectors, bits, 0) for vectors in (data.documents, data.queries))
 
@@ -143,7 +143,7 @@ def hamming_bitbudget(data: Data) -> Work:
     state = codec.fit(data.documents[:FITTED])
     codes = codec.encode(state, data.documents)
     method = bitbudget.METHODS["binary"]
-    # A coordinate that is exactly 0 has bit 0 here and no sign there: it is given a negative one.
+    # A coordinate of exactly 0 has bit 0 here and no sign there: it gets a negative one.
     documents, queries = (
         np.where(vectors == 0, np.float32(-1e-9), vectors) for vectors in (data.documents32, data.queries32)
     )

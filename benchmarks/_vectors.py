@@ -37,7 +37,7 @@ def mixtures(base: NDArray[np.float32], rows: int, seed: int) -> Iterator[tuple[
     """Consecutive rows as ``(first_row, vectors)``: float16, of length 1, each between two drawn rows of ``base``."""
     spread = _NOISE * base.std(axis=0)
     for first in range(0, rows, BLOCK):
-        # A seed a block, so that blocks of different sizes of collection are alike.
+        # One seed for each block, so that collections of different sizes share blocks.
         draw = np.random.default_rng((seed, first))
         count = min(BLOCK, rows - first)
         share = draw.random((count, 1), np.float32)

@@ -2,8 +2,8 @@
 
 The three architectures have random weights: rates depend on sizes and lengths alone. Texts have the lengths of those at
 hand, scaled to the mean length of each collection of the study. On CUDA half precision by autocast is compared with
-float32; on a CPU so is INT8, quantised as it goes by torch and by ONNX Runtime, and for the smallest model bfloat16. A
-trained model says what that costs in quality. Sides take turns on the same texts.
+float32; on a CPU so is INT8, quantised dynamically by torch and by ONNX Runtime, and for the smallest model bfloat16. A
+trained model shows what that costs in quality. Sides take turns on the same texts.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from store.search.inner_product import InnerProductTopK
 FLOAT32, INT8, ONNX = "float32", "int8, torch", "int8, ONNX Runtime"
 SLAB = 16384
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
-"""Tokens of a batch: what keeps the device (a thread of the CPU) busy, and padding below one in twenty."""
+"""Tokens of a batch: enough to keep the device (a thread of the CPU) busy, with padding below one in twenty."""
 BATCHES = 2
 """At least so many a thread are timed, so that no thread waits for another for long."""
 SWEPT_TOKENS = (2048, 8192, 32768, 65536, 131072)

@@ -1,9 +1,9 @@
 """How fast the lake is written and read, against raw files, zarr-python and zarrs: ``python -m benchmarks.lake``.
 
-A raw file is the machine's roof: one call that moves an array between memory and the page cache. All sides work in the
+A raw file is the machine's limit: one call that moves an array between memory and the page cache. All sides work in the
 page cache of a temporary folder (``TMPDIR``); nothing is synced to the disk on any side, so that the figures compare
-software and not disks. The lake's side is all of it: schema, checksums, manifest and the atomic commit; opening,
-checking, proving. Zarr's sides would take minutes at full size, so by default they meet the lake at a fifth of it.
+software and not disks. The lake's side is all of it: schema, checksums, contents and the atomic commit; opening
+and checking. Zarr's sides would take minutes at full size, so by default they are compared at a fifth of it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def opened(root: Path, dtype: str) -> Leaf:
 
 
 def labelled(root: Path, dtype: str) -> xr.DataArray:
-    """The committed array as `open_lake` hands it out: lazy, and nothing of it read before."""
+    """The committed array as `open_lake` returns it: lazy, and nothing of it read before."""
     return datasets(opened(root, dtype))[""]["documents"]
 
 
@@ -175,7 +175,7 @@ def plain_peers(folder: Path, values: Values) -> dict[str, Peer]:
 def zarr_peers(folder: Path, values: Values) -> dict[str, Peer]:
     """The lake's layout through zarr-python and through zarrs, and zarr-python's defaults.
 
-    zarrs puts the chunks of a shard down in whatever order its threads finish.
+    zarrs writes the chunks of a shard in the order in which its threads finish.
     """
     layout = same_layout(values)
     same, fast, default = folder / "same", folder / "zarrs", folder / "default"

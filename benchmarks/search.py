@@ -2,7 +2,7 @@
 
 All sides use the same vectors, the same number of threads and the same process, in turns. Before anything is timed,
 its results are compared with those of its peers, ties aside. A speed is a ratio to a peer in the same round. Peers
-that take half a minute for the whole work meet the lake with fewer queries.
+that take half a minute for all of it are compared with fewer queries.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A start is a whole process that parses the parameters, checks the graph and opens the stage's inputs (``--check``).
 The floor is what importing NumPy and Zarr alone costs here. Commands take turns, so that a slow moment of the
-machine meets all of them. `embed` is left out: it may import torch. The study must have been computed.
+machine affects all of them. `embed` is left out: it may import torch. The study must have been computed.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ class BitlakeError(Exception):
 
 
 class InvalidInput(BitlakeError, ValueError):
-    """Something the user wrote is wrong: mend the named field, file or line and run again."""
+    """Something the user wrote is wrong: correct the named field, file or line and run again."""
 
 
 class MissingArtifact(BitlakeError, FileNotFoundError):

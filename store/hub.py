@@ -1,7 +1,7 @@
 """Snapshots of repositories on the Hugging Face hub: pinned, complete and checked.
 
-The hub's client answers errors with the addresses it was redirected to, which are signed, and says them in its log
-as well. So its log is silent here, and of its errors only the kind is passed on.
+The hub's client quotes the signed addresses it was redirected to in its errors and its log. So its log is silent
+here, and only the kind of its errors is passed on.
 """
 
 from __future__ import annotations
@@ -77,15 +77,15 @@ def snapshot(
     except HFValidationError:
         raise InvalidInput(
             f"{field}.name: {name!r} is not a name on the hub (owner/{kind})"
-            + ("; a folder starts with / or ./" if kind == "model" else "; mend the name")
+            + ("; a folder starts with / or ./" if kind == "model" else "; correct the name")
         ) from None
     except RevisionNotFoundError:
         raise UnavailableResource(
-            f"{field}.revision: the hub has {name} but not revision {revision}; mend the revision"
+            f"{field}.revision: the hub has {name} but not revision {revision}; correct the revision"
         ) from None
     except RepositoryNotFoundError:
         raise UnavailableResource(
-            f"{field}.name: the hub shows no {kind} {name}; mend the name, or run hf auth login where it is private"
+            f"{field}.name: the hub shows no {kind} {name}; correct the name, or run hf auth login where it is private"
         ) from None
     except RemoteEntryNotFoundError:
         raise UnavailableResource(
@@ -99,7 +99,7 @@ def snapshot(
                 "hf auth login where it is gated"
             ) from None
         raise UnavailableResource(f"{what} is not wholly in the local cache and {unreachable}") from None
-    except Exception as error:  # whatever the client makes of a connection that breaks off
+    except Exception as error:  # any error that the client raises when a connection breaks off
         if isinstance(error, OSError) and error.errno in (
             errno.ENOSPC,
             errno.EDQUOT,

@@ -183,7 +183,7 @@ class Lake:
     def neighbours(self) -> Stacked:
         """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours.
 
-        A smaller Hamming distance and a larger inner product mean nearer: both stand in ``scores``, as float64. Counts
+        A smaller Hamming distance and a larger inner product mean nearer: both are in ``scores``, as float64. Counts
         of ties (``closer``, ``tied``) are -1 where none were made.
         """
         schemas = (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)

@@ -64,7 +64,7 @@ class Layout:
 
     @property
     def ledger(self) -> Path:
-        """Where it is recorded what stages took."""
+        """Where the time and memory of stages are recorded."""
         return self.root / PRIVATE / "ledger"
 
     def leaf(self, artifact: str, keys: Mapping[str, str]) -> Path:

@@ -1,6 +1,6 @@
 """How long anything outside this machine is waited for: one policy for remotes, Git URLs and the hub.
 
-Whatever takes longer than `WAITING_SECONDS` says so, once for each place, so that silence never has to be guessed at.
+Waiting for longer than `WAITING_SECONDS` is reported, once for each place, so that no command is silent for long.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ READ_SECONDS = 30
 """Upper bound for the next bytes to come on a connection."""
 
 ANSWER_SECONDS = 60
-"""Upper bound for a whole answer, with what a client tries again by itself, if it brings next to nothing."""
+"""Upper bound for a whole answer, the client's own retries included, if it brings next to nothing."""
 
 LEAST_BYTES = 100_000
-"""Bytes that have to come within `ANSWER_SECONDS` from a place that sends for hours."""
+"""Bytes that must arrive within `ANSWER_SECONDS` from a place that sends for hours."""
 
 SLOWEST_BYTES = 1_000_000
 """Bytes a second that a place has to send at least, beside `ANSWER_SECONDS`."""

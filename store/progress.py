@@ -1,4 +1,4 @@
-"""How far a long loop is: the rate and the time left."""
+"""Progress of a long loop: the rate and the time left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Sized)
 
 _SECONDS = 10.0
-"""Where there is no terminal, a line at most this often."""
+"""Without a terminal, a line at most this often."""
 
 
 def unwatched(first: int, second: int) -> None:

@@ -92,7 +92,7 @@ def select(data: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:
 
 
 def _sel(data: xr.Dataset, labels: Mapping[str, Any]) -> xr.Dataset:
-    """What xarray makes of it, or one line about the label that it cannot make anything of."""
+    """What xarray selects, or one line about the label that it cannot select by."""
     for name, value in labels.items():
         # xarray would notice when the values are read.
         if name not in data.xindexes and not isinstance(value, slice):

@@ -2,7 +2,7 @@
 
 `side_by_side`, `in_threads` and `rows_in_threads` are for computing: each piece has one thread, since threads inside
 the pieces would only wait for one another. What is computed by one thread does not depend on how many there are.
-`overlapped` is for what waits, such as for a server, or brings its own limit on threads.
+`overlapped` is for work that waits, such as for a server, or that limits its own threads.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 def first_problem(error: ValidationError, known: Sequence[str] | None = None) -> str:
     """The first problem, and how many more there are.
 
-    known: the keys that there are, told to whoever used another or left one out.
+    known: the keys that there are, listed if another was used or one left out.
     """
     problems = error.errors(include_url=False, include_context=False)
     # A wrong key is reported before what is missing because of it.

@@ -1,4 +1,4 @@
-"""The one reader of YAML: a mapping, or one line that says where in the file it is none."""
+"""The one reader of YAML: a mapping, or one line that says where in the file it is not one."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _check_repeated(root: yaml.Node, name: str) -> None:
 
 
 def _written(root: yaml.Node) -> int:
-    """Number of values as they are written, whatever names them again."""
+    """Number of values as written, aliases not counted."""
     seen: dict[int, yaml.Node] = {}
     open_nodes = [root]
     count = 0

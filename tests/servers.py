@@ -100,7 +100,7 @@ class Server:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections and cut the open ones, whatever they are doing."""
+        """Refuse connections and cut the open ones, in any state."""
         with self._lock:
             server, self._server = self._server, None
         if server is None:

@@ -27,8 +27,8 @@ State: TypeAlias = Mapping[str, NDArray[Any]]
 """What fitting found, as named arrays. Empty for a codec that needs no fitting."""
 
 Scoring: TypeAlias = Literal["hamming", "inner-product", "asymmetric"]
-"""How a query meets a document: Hamming distance of their codes, inner product with the decoded document, or an
-estimate of the inner product from the uncompressed query and the document's code."""
+"""How a query is compared with a document: Hamming distance of their codes, inner product with the decoded document, or
+an estimate of the inner product from the uncompressed query and the document's code."""
 
 
 class Codec(Protocol):

@@ -1,4 +1,4 @@
-"""Floating-point numbers of several widths as codecs: the upper end of every curve."""
+"""Floating-point numbers of several widths as codecs (IEEE 754-2019): the upper end of every curve."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Float16Codec(_Cast):
 
 @dataclass(frozen=True)
 class BFloat16Codec(_Cast):
-    """The upper half of a float32: 8 bits of exponent, 7 of fraction."""
+    """bfloat16 (Kalamkar et al. 2019), the upper half of a float32: 8 bits of exponent, 7 of fraction."""
 
     name: ClassVar[str] = "bfloat16"
     dtype: ClassVar[np.dtype[Any]] = np.dtype(ml_dtypes.bfloat16)

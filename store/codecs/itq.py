@@ -1,4 +1,4 @@
-"""Iterative quantisation (Gong & Lazebnik 2011): principal components, rotated so that their signs lose least."""
+"""Iterative quantisation (Gong & Lazebnik 2011): principal components, rotated so that their signs lose the least."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ OFFERS = (ITQCodec,)
 def _rotation(projected: NDArray[np.float64], seed: int, iterations: int) -> NDArray[np.float64]:
     """A (bits, bits) rotation R that brings (documents, bits) rows V near the corners of a cube.
 
-    |sign(V R) - V R|^2 is lessened over the signs B and over R in turn; for given signs the best R is the one nearest
+    |sign(V R) - V R|^2 is reduced over the signs B and over R in turn; for given signs the best R is the one nearest
     to V'B (orthogonal Procrustes; Schönemann 1966). Only signs and directions enter, neither of which depends on the
     scale of V: rows are scaled to a length below 2 and laid on a grid of 2^-25, on which all products here are exact.
     """

@@ -34,8 +34,8 @@ class OPQCodec:
     from and of every k-means. iterations: of the alternation between rotation and codebooks (Faiss's own default
     is 50), and of the k-means that trains the codebooks which are kept.
 
-    The rotation is trained on L2 by the paper's non-parametric solution, with the lengths of Faiss's k-means: 40
-    iterations at first, then 4 that go on from the centroids before. Codebooks and codes are then those of `PQCodec`
+    The rotation is trained on L2 by the paper's non-parametric solution, with as many iterations of k-means as Faiss:
+    40 at first, then 4 that start from the previous centroids. Codebooks and codes are then those of `PQCodec`
     for the rotated vectors, in float32; decoding rotates back.
     """
 
@@ -114,7 +114,7 @@ def _rotated(vectors: Floats, rotation: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _rotation(sample: Floats, code_bytes: int, seed: int, iterations: int) -> NDArray[np.float64]:
-    """A rotation R of the documents X that lessens |X R - Y|^2, over the codebooks behind the quantised Y and over R in
+    """A rotation R of the documents X that reduces |X R - Y|^2, over the codebooks behind the quantised Y and over R in
     turn; for given Y the best R is the one nearest to X'Y (orthogonal Procrustes; Schönemann 1966)."""
     documents, dimension = sample.shape
     rotation = random_rotation(dimension, seed)

@@ -1,6 +1,7 @@
 """The Phase-1 engine as a codec: random-hyperplane LSH, also called SimHash (Charikar 2002).
 
-The engine itself, `store.codecs.phase1`, is frozen.
+The engine itself, `store.codecs.phase1`, is frozen, its docstring included.
+Source: Charikar 2002, *Similarity estimation techniques from rounding algorithms*.
 """
 
 from __future__ import annotations

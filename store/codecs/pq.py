@@ -35,8 +35,8 @@ class PQCodec:
     code_bytes: number of parts and bytes per vector; must divide the dimension. seed: of the k-means.
     iterations: of the k-means.
 
-    Codebooks are trained on L2 by `store.numerics.k_means` and kept in float16, half of what a reader would download
-    in float32; everything else starts from the kept values. Neither training nor encoding is Faiss's: for parts of 16
+    Codebooks are trained on L2 by `store.numerics.k_means` and kept in float16, half the download of float32;
+    everything else starts from the kept values. Neither training nor encoding is Faiss's: for parts of 16
     and more dimensions it takes distances from a matrix product whose rounding depends on the processor and on how
     many vectors are encoded together, and so do the codes of vectors about half-way between two centroids. Here
     a part becomes the centroid of least float64 distance, summed in a fixed order, and of equal ones the first: a

@@ -74,7 +74,7 @@ class RaBitQCodec:
         and 1 above zero, then `scale` and `offset` as little-endian float32.
 
         A vector equal to the centre has signs and factors 0. Factors are clipped to 1e30, which leaves room in
-        float32 for whatever is computed from them.
+        float32 for results computed from them.
         """
         mean, rotation = state["mean"], state["rotation"]
         check_vectors(vectors, len(mean))

@@ -26,8 +26,8 @@ class RQCodec:
     code_bytes: number of stages and bytes per vector. seed and iterations: of each stage's k-means.
 
     Encoding is greedy: at each stage the nearest centroid, as `store.codecs.pq.nearest` finds it, to what the
-    earlier stages left, in float32. A beam search would lose a little less, at many times the cost; greedy codes
-    have the use that the first m bytes of a code are the code of m stages. Centroids are kept in float16, and a
+    earlier stages left, in float32. A beam search would lose a little less, at many times the cost; with greedy codes
+    the first m bytes of a code are the code of m stages. Centroids are kept in float16, and a
     stage's are those of `store.numerics.k_means` for what encoding the sample with the kept ones before it leaves.
     """
 

@@ -1,7 +1,7 @@
 """Known-item search made from API documentation: find the body of a docstring by its summary line.
 
 The query is the summary, the document is the rest of the docstring, the judgement is the pair. Judgements are
-sparse by nature: another document may answer a summary as well without being judged to.
+sparse by nature: another document may answer a summary as well without being judged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The corpus: documents, queries and judgements of one dataset, in row order.
 
 Rows are a seeded permutation of the sorted document ids: ties go to the smaller row, so the order of rows
-must know nothing of judgements (nor of a file in which the judged documents may stand first). A collection that
+must be independent of judgements (and of a file in which the judged documents may come first). A collection that
 has grown is permuted part by part, so that rows of its earlier sizes keep their places.
 """
 
@@ -46,7 +46,7 @@ class Judgements:
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """One dataset in row order: row i of ids and texts is one document; queries alike.
+    """One dataset in row order: row i of ids and texts is one document, or one query.
 
     ``self_row`` int32 (query,): the row of the document to leave out of the query's results because it is the
     query itself, -1 for none. ``training_ids`` and ``training_texts`` are queries set apart for adapters, sorted by
@@ -78,7 +78,7 @@ class Corpus:
     ) -> Corpus:
         """Bring texts by id and relevance by (query id, document id) into row order, drawn by ``row_seed``.
 
-        ``grown_from`` cuts the documents, in the order given, into parts that stand one after the other.
+        ``grown_from`` cuts the documents, in the order given, into consecutive parts.
         Queries without a judgement above 0 are left out with their judgements; the others are sorted by id.
         Every judged id must be among the documents and queries. Texts are looked up when they are read, so a
         mapping that keeps them elsewhere keeps them out of memory. ``training`` are queries set apart.
@@ -121,7 +121,7 @@ class Corpus:
     def digest(self) -> str:
         """SHA-256, in hexadecimal, over ids, texts and judgements in row order; training queries are no part of it.
 
-        Each text is preceded by its length in bytes, so that no two corpora serialise alike.
+        Each text is preceded by its length in bytes, so that no two corpora have the same serialisation.
         """
         texts = (self.document_ids, self.document_texts, self.query_ids, self.query_texts)
         return _digest([(len(some), some) for some in texts], self.judgements)
@@ -130,7 +130,7 @@ class Corpus:
         """Write ``documents.parquet`` and ``queries.parquet`` (columns id, text) into ``folder``.
 
         ``training.parquet`` is a third where queries are set apart. The same corpus gives the same bytes for one
-        version of pyarrow, whose name is in the footer.
+        version of pyarrow, which is in the footer.
         """
         folder.mkdir(parents=True, exist_ok=True)
         _write_parquet(folder / DOCUMENTS_FILE, self.document_ids, self.document_texts)

@@ -86,7 +86,7 @@ def _first_paragraph(text: str) -> tuple[str, str]:
 
 def _sources(package: str) -> Iterator[tuple[str, str]]:
     """(path, module name) of each source file of a package, in sorted order."""
-    # The path finder looks a top-level name up without running any of the package's code.
+    # The path finder looks up a top-level name without running any of the package's code.
     spec = PathFinder.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise InvalidInput(
@@ -129,7 +129,7 @@ def _without_private(name: str) -> str:
 
 
 def _definitions(body: Sequence[ast.stmt], prefix: str, package: str) -> Iterator[Docstring]:
-    """Docstrings of what a module or class defines; what is local to a function is nobody's interface."""
+    """Docstrings of what a module or class defines; what is local to a function is no interface."""
     for node in body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if node.name.startswith("_"):

@@ -25,7 +25,7 @@ _BUFFER = 1 << 20
 class Drawn(Mapping[str, str]):
     """Texts by id: those that ``judged`` names, and at most ``others`` of the rest (None: all of them).
 
-    Texts that are drawn for a time and then displaced stay in the file until it is closed: it grows to about
+    Texts that are drawn and later displaced stay in the file until it is closed: it grows to about
     1 + ln(seen ÷ drawn) times what is drawn. It has no name, so nothing is left of it after the process.
     """
 
@@ -42,9 +42,9 @@ class Drawn(Mapping[str, str]):
         self._last: list[tuple[int, str]] = []
 
     def offer(self, row: int, name: str, text: str) -> None:
-        """Take the text in if it belongs to the draw so far; ``name`` must not be in it already."""
+        """Take the text if it belongs to the draw so far; ``name`` must not be in it already."""
         if name not in self._judged and self._others is not None:
-            # The least of the heap is the one to give way first.
+            # The least of the heap is displaced first.
             entry = (-self._priority(name), name)
             if len(self._last) < self._others:
                 heapq.heappush(self._last, entry)

@@ -2,7 +2,7 @@
 
 The files of the pinned revision come into the client's cache as they are, and the tables are read from there, row
 by row. Asking `datasets` for the repository by name would convert every table to another copy first, and without the
-network it would take the copy that was made last, of whatever revision.
+network it would take the copy made last, of any revision.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def hub_tables(repository: Repository, spec: Beir) -> Tables:
     """The tables of ``repository`` that ``spec`` needs, downloaded where they are not cached.
 
     Raises `InvalidInput` where the repository is not laid out as its entry says and `UnavailableResource` where it
-    cannot be had.
+    is not available.
     """
     folder = snapshot(repository.name, repository.revision, kind="dataset", field="hub", allowed=_DOWNLOADED)
     declared = _declared(folder, repository)
@@ -63,7 +63,7 @@ def _declared(folder: Path, repository: Repository) -> dict[str, dict[str, list[
     try:
         configs = DatasetCard.load(folder / "README.md").data.to_dict()["configs"]
         found = {config["config_name"]: _patterns(config) for config in configs}
-    except Exception:  # whatever a missing or odd head of README.md makes the libraries raise
+    except Exception:  # any error that a missing or odd head of README.md causes in the libraries
         found = {}
     if not found:
         raise InvalidInput(
@@ -71,7 +71,7 @@ def _declared(folder: Path, repository: Repository) -> dict[str, dict[str, list[
         )
     for config in found.values():
         for pattern in (pattern for patterns in config.values() for pattern in patterns):
-            # An absolute path, an address or a chain of them would be opened wherever it points.
+            # An absolute path, an address or a chain of them would be opened as it is.
             if "://" in pattern or "::" in pattern or posixpath.isabs(pattern) or ".." in pattern.split("/"):
                 raise InvalidInput(f"{what} declares the data file {pattern!r} outside of itself; {_REMEDY}")
     return found
@@ -114,7 +114,7 @@ def _batches(folder: Path, config: str, split: str, label: str) -> Iterator[dict
         table = load_dataset(str(folder), config, split=split, streaming=True)
         for batch in table.with_format("arrow").iter(batch_size=_BATCH):
             yield batch.to_pydict()
-    except Exception as error:  # whatever damaged files or undeclared columns make the libraries raise
+    except Exception as error:  # any error that damaged files or undeclared columns cause in the libraries
         reason = " ".join(str(error).strip().partition("\n")[0].split())[:200] or type(error).__name__
         raise InvalidInput(
             f"{label}: cannot be read as its README.md declares it ({reason}); {_REMEDY}"
@@ -150,7 +150,7 @@ def _pairs(batches: Iterator[dict[str, list[Any]]], label: str) -> Iterator[Pair
         queries, documents = _columns(batch, ("query-id", "corpus-id"), label)
         others = sorted(set(batch) - {"query-id", "corpus-id", "score"})
         if others:
-            # A relevance under another name would be lost without a word.
+            # A relevance under another name would be lost silently.
             raise InvalidInput(
                 f"{label}: the column {others[0]} is not one of query-id, corpus-id, score; {_REMEDY}"
             )

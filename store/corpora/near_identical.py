@@ -22,7 +22,7 @@ def words(text: str) -> list[str]:
 
 
 def leaders(texts: Sequence[Sequence[str]], threshold: float) -> NDArray[np.int32]:
-    """For each text (given by its words) the row of the text that stands for it, int32 (text,).
+    """For each text (given by its words) the row of the text that represents it, int32 (text,).
 
     A text is led by the earliest leader whose set of word triples has Jaccard similarity ≥ ``threshold`` (in
     (0, 1]) with its own; a leader names itself. So no two leaders are that similar. Only texts that share one
@@ -72,7 +72,7 @@ def _triples_rarest_first(texts: Sequence[Sequence[str]]) -> tuple[NDArray[np.in
     number = {word: i for i, word in enumerate(dict.fromkeys(chain.from_iterable(filled)))}
     word = np.fromiter(map(number.__getitem__, chain.from_iterable(filled)), dtype=np.int64)
     text_of = np.repeat(np.arange(len(filled)), [len(text) for text in filled])
-    # Numbering the pairs anew keeps the products far below 2^63.
+    # Renumbering the pairs keeps the products far below 2^63.
     pair = np.unique(word[:-1] * len(number) + word[1:], return_inverse=True)[1]
     code = pair[:-1] * len(number) + word[2:]
     text = text_of[:-2]

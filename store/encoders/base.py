@@ -1,4 +1,4 @@
-"""What every encoder promises, and the check that its vectors pass before anyone sees them."""
+"""What every encoder promises, and the check of its vectors before they are used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from store.errors import InvalidInput
 Vectors = NDArray[np.float32]
 Identity = Mapping[str, str | int | float | bool]
 Advance = Callable[[int, int], None]
-"""Is told how many texts, and tokens of them, have been encoded; negative where they must be encoded again."""
+"""Called with the numbers of texts and tokens encoded; negative if they must be encoded again."""
 
 _QUOTED = 40
 """Characters of a text that an error message quotes."""
@@ -26,7 +26,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 class Encoder(Protocol):
-    """Turns texts into vectors; whatever had to be fitted was fitted before.
+    """Turns texts into vectors; anything to be fitted was fitted before.
 
     ``batch_tokens`` is how many tokens a batch holds at most, padding counted; an encoder halves it where memory does
     not suffice. It is 0 where texts go through one by one.

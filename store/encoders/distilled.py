@@ -45,7 +45,7 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
     print(f"  {label}: distilling the vocabulary of {spec.teacher.public_name}", file=sys.stderr, flush=True)
-    # The library draws its bars into logs, too, and warns of its own arguments that model2vec no longer has.
+    # The library draws progress bars into logs, too, and warns of arguments of its own that model2vec has dropped.
     unseen: AbstractContextManager[object] = nullcontext()
     if not sys.stderr.isatty():
         unseen = redirect_stderr(io.StringIO())

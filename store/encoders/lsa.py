@@ -1,4 +1,4 @@
-"""Latent semantic analysis: TF-IDF and truncated SVD, fitted on the documents of a cell."""
+"""Latent semantic analysis (Deerwester et al. 1990): TF-IDF and truncated SVD, fitted on the documents of a cell."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def prepared_encoder(
     ``label`` names the model in messages. ``documents`` (or a function that reads them) and ``corpus_digest`` are
     those of the cell; only models fitted on documents look at them. ``cache`` is a private folder.
     ``batch_size`` texts of full length go through a transformer at once, on ``device``; everything else is computed on
-    the CPU. ``advance`` is told what has been encoded.
+    the CPU. ``advance`` is called with what has been encoded.
     """
     if isinstance(spec, Lsa):
 
@@ -84,7 +84,7 @@ def _kept(place: Path, make: Callable[[], Fitted]) -> Fitted:
         _write(beside, *fitted)
         if _read(place) is None:
             shutil.rmtree(place, ignore_errors=True)
-            # Where another process was faster, the name is taken by the same state.
+            # If another process was faster, the name has the same state.
             with suppress(OSError):
                 beside.rename(place)
     finally:

@@ -55,7 +55,9 @@ def model_folder(spec: SentenceTransformer, label: str) -> Path:
     elif spec.is_folder:
         folder = Path(spec.name)
         if not folder.is_dir():
-            raise UnavailableResource(f"models.{label}.name: there is no folder {spec.name}; mend the path")
+            raise UnavailableResource(
+                f"models.{label}.name: there is no folder {spec.name}; correct the path"
+            )
     else:
         folder = _downloaded(spec, label)
     if not (folder / "modules.json").is_file():

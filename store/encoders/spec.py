@@ -1,6 +1,6 @@
 """What a model entry of ``params.yaml`` may say.
 
-Every key is required: the choice stands in ``params.yaml`` and has no second default here.
+Every key is required: choices are made in ``params.yaml``, and nothing here is a default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SentenceTransformer(_Entry):
     null takes it from the hub by ``name`` and ``revision``, or from a folder where ``name`` starts with ``/``
     or ``.`` (``revision`` is then only recorded). A revision should be a full commit: branches move. Texts are
     cut after ``max_tokens`` tokens, prefix and special tokens included. ``normalize`` divides every vector by
-    its Euclidean norm, whatever the model's own modules do.
+    its Euclidean norm, independently of the model's own modules.
     """
 
     source: Literal["sentence-transformers"]
@@ -46,7 +46,7 @@ class SentenceTransformer(_Entry):
 
     @property
     def public_name(self) -> str:
-        """The name without the place: artifacts record what a model is, never where it lay."""
+        """The name without its folder: artifacts record what a model is, never where it was found."""
         return Path(self.name).name if self.is_folder else self.name
 
 
@@ -57,7 +57,8 @@ class Distilled(_Entry):
     ``token_remove_pattern`` (a regular expression, or null) names tokens to leave out. ``pca`` centres the
     table and rotates it to its first ``dimension`` principal components; without it ``dimension`` is the
     teacher's. ``sif_coefficient`` a weighs a token by a ÷ (a + p), p estimated from its place in the
-    vocabulary by Zipf's law (smooth inverse frequency); null leaves tokens unweighted. The teacher's prefixes,
+    vocabulary by Zipf's law (smooth inverse frequency; Arora, Liang & Ma 2017); null leaves tokens unweighted. The
+    teacher's prefixes,
     ``max_tokens`` and ``normalize`` play no part.
     """
 
@@ -89,7 +90,7 @@ class Distilled(_Entry):
 
 
 class Lsa(_Entry):
-    """Latent semantic analysis: TF-IDF and truncated SVD, fitted on the cell's documents.
+    """Latent semantic analysis (Deerwester et al. 1990): TF-IDF and truncated SVD, fitted on the cell's documents.
 
     Terms are lower-cased words of two or more letters, digits or underscores and their sequences up to
     ``ngram_max`` words. Kept are those in at least ``min_df`` documents and at most the share ``max_df`` of

@@ -20,7 +20,7 @@ from store.search.summation import sum_rows
 from store.threads import in_threads, parts_of
 
 POINTS_PER_CENTROID = 39
-"""Fewer training points than this for each centroid make poor codebooks, says Faiss's own warning."""
+"""Fewer training points than this for each centroid make poor codebooks, as Faiss's own warning says."""
 
 _BLOCK = 1 << 18  # scores computed at once: 1 MiB, which stays in the second-level cache
 _MOST_ROWS = 8192  # of one part of the work of one thread
@@ -40,7 +40,7 @@ def k_means(
 
     Each iteration gives every row to its nearest centroid and moves each centroid to the mean of its rows; one that has
     none moves to a row drawn with the squared distance from its own centroid as weight (Arthur & Vassilvitskii 2007).
-    Where a quarter of the rows, drawn likewise, is enough to train on, the first half of the iterations sees that
+    If a quarter of the rows, drawn by the seed, is enough to train on, the first half of the iterations uses that
     quarter alone: it brings the centroids almost to where they end, in a quarter of the time. The last means are those
     of the rows themselves, not of the grid.
     """

@@ -18,8 +18,8 @@ _FEW_STEPS, _MOST_STEPS = 16, 80
 def random_rotation(dimension: int, seed: int) -> Matrix:
     """A (dimension, dimension) orthogonal matrix, uniformly distributed, its entries multiples of 2^-25.
 
-    The polar factor of a Gaussian matrix, which is uniform because the matrix and each rotation of it are distributed
-    alike (Chikuse 2003, theorem 2.2.1); numbers from `RandomState(seed)`.
+    The polar factor of a Gaussian matrix, which is uniform because the matrix and each rotation of it have the same
+    distribution (Chikuse 2003, theorem 2.2.1); numbers from `RandomState(seed)`.
     """
     drawn = np.random.RandomState(seed).standard_normal((dimension, dimension))
     found = _polar(np.rint(drawn * _DRAWN) / _DRAWN, 2.0**-14, 0.0, _MOST_STEPS)

@@ -55,7 +55,7 @@ class ADCTopK:
         dimension = parts * width
         if centroids != CENTROIDS:
             raise InvalidInput(
-                f"codebooks have {centroids} centroids a part, not {CENTROIDS}: fit the quantiser anew"
+                f"codebooks have {centroids} centroids a part, not {CENTROIDS}: fit the quantiser again"
             )
         if queries.shape[1] != dimension:
             raise InvalidInput(

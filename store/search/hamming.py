@@ -33,7 +33,7 @@ class HammingTopK:
     exclude: (queries,) int64, the document row to leave out of each query's neighbours, or -1.
 
     Faiss finds the best k of a run of codes with a heap ordered by distance and then by row, so that
-    among equal distances the smaller rows stay. Working memory is 33 MB for a run, beside what the queries take and
+    among equal distances the smaller rows stay. Working memory is 33 MB for a run, plus what the queries take and
     six times their k results.
     """
 

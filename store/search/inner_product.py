@@ -42,13 +42,13 @@ class InnerProductTopK:
 
     - float16 on both sides and |q| |x| <= 32 (any normalised vectors): each term is a multiple of 2^-48 and,
       by Cauchy-Schwarz, no partial sum exceeds 2^5, so that every partial sum fits the 53 bits of float64:
-      the score is the exact inner product whatever the order of summation.
+      the score is the exact inner product in any order of summation.
     - otherwise: each product is exact in float64, and the products are added in one fixed order by
       element-wise additions. The score is within 1e-14 |q| |x| of the exact inner product; documents closer
       to each other than that are ordered by these rounded scores.
 
     Working memory is bounded by constants: 64 MiB for float32 copies of documents and, for each thread, 40 MB
-    on ordinary data and 250 MB where all documents tie; beside that what the queries and their k results take.
+    on ordinary data and 250 MB where all documents tie; and what the queries and their k results take.
     """
 
     def __init__(self, queries: Floats, k: int, exclude: NDArray[np.int64] | None = None) -> None:

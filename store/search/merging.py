@@ -1,4 +1,4 @@
-"""Top-k results of parts of the documents, put together under the order that every search declares."""
+"""Top-k results of parts of the documents, merged in the order that every search declares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wanted_of(rows: int, k: int, exclude: NDArray[np.int64] | None) -> int:
 def merged(parts: Iterable[Neighbours], k: int, exclude: NDArray[np.int64] | None = None) -> Neighbours:
     """The k best of what was found in parts of the documents, in any order; each part has `wanted_of` its rows.
 
-    Which score is better is what the parts say, all the same. Ties go to the smaller row, so that the result is that
+    All parts agree on which score is better. Ties go to the smaller row, so that the result is that
     of one search of all documents, bit for bit. Parts are taken one after the other; memory is that of the result and
     of one part.
 
@@ -46,7 +46,7 @@ def merged(parts: Iterable[Neighbours], k: int, exclude: NDArray[np.int64] | Non
 
 
 def _without(part: Neighbours, exclude: NDArray[np.int64]) -> Neighbours:
-    """The part, in whose last places stand the documents that are left out, as if nothing had been found there."""
+    """The part with the documents that are left out in its last places, as if nothing had been found there."""
     out = part.rows == exclude[:, None]
     if not out.any():
         return part

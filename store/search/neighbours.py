@@ -1,4 +1,4 @@
-"""What a search returns, and what every search asks of its arguments."""
+"""What a search returns, and what every search requires of its arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from store.errors import InvalidInput
 
 NO_ROW = np.iinfo(np.int64).max
-"""Stands where no document has been found yet; larger than every row."""
+"""No document has been found yet; larger than every row."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Blocks of codes gathered into longer runs: a search that keeps its best k anew for each run wants long ones."""
+"""Blocks of codes joined into longer runs, for a search whose heap starts empty in each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN_BYTES = 1 << 25
 
 
 class Runs:
-    """Hands blocks that follow one another to `search` as runs of about `RUN_BYTES`, any others each by itself."""
+    """Passes consecutive blocks to `search` as runs of about `RUN_BYTES`, and any others one by one."""
 
     def __init__(self, search: Search, width: int) -> None:
         self._search = search

@@ -1,4 +1,4 @@
-"""Sums whose rounding is known: the same on every machine, or bounded whatever the machine did."""
+"""Sums whose rounding is known: the same on every machine, or bounded on any."""
 
 from __future__ import annotations
 

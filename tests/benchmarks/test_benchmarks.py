@@ -218,7 +218,7 @@ def test_every_architecture_is_encoded_and_the_study_projected(
     kept = written["quality"]["sides"]
     assert kept["float32"]["overlap_at_10_with_float32"] == 1
     assert kept["float32"]["mean_cosine_to_float32"] == pytest.approx(1, abs=1e-5)
-    # The trained model is the real one, whatever the texts.
+    # The trained model is the real one, for any texts.
     for side in (encode.INT8, encode.ONNX):
         assert 0.3 < kept[side]["overlap_at_10_with_float32"] < 1
         assert 0.8 < kept[side]["mean_cosine_to_float32"] < 0.9999

@@ -173,19 +173,19 @@ def test_what_the_hub_does_not_have_or_not_whole(
             )
             for name in ("unknown", "known", "absent", "short", "signed", "evil")
         }
-        # Mended, and run again as the message says.
+        # Corrected, and run again as the message says.
         put(hub, made, "owner/short")
         assert client.corpus(dataset_entry("owner/short"))["counts"]["documents"] == NANO_DOCUMENTS
         assert "vectors" in client.model(model_entry("owner/short"))
     for field, kind in (("hub", "dataset"), ("models.tiny", "model")):
         what = f"{field}: owner/%s at revision {COMMIT}"
         assert errors[field, "unknown"] == (
-            f"UnavailableResource: {field}.name: the hub shows no {kind} owner/unknown; mend the name, or run "
+            f"UnavailableResource: {field}.name: the hub shows no {kind} owner/unknown; correct the name, or run "
             "hf auth login where it is private"
         )
         assert errors[field, "known"] == (
             f"UnavailableResource: {field}.revision: the hub has owner/known but not revision {COMMIT}; "
-            "mend the revision"
+            "correct the revision"
         )
         assert errors[field, "absent"] == (
             f"UnavailableResource: {what % 'absent'} lists a file that the hub does not have; run again later or "

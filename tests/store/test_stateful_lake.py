@@ -1,4 +1,4 @@
-"""A lake with a history against plain dictionaries: whatever is done to it, every revision holds what it held."""
+"""A lake with a history against plain dictionaries: after any operation, every revision holds what it held."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_intervals_cover(n_lost: int, n_kept: int, shift: float) -> None:
 
 
 def test_the_groups_are_resampled_independently() -> None:
-    """Drawn alike, two copies of one sample would differ in no draw."""
+    """With the same draws, two copies of one sample would never differ."""
     values = np.random.RandomState(0).standard_normal((1, 400))
     (figures,) = compare_groups(values, values, draws=4000, seed=0, confidence=0.95)
     assert figures["difference"] == 0

@@ -82,7 +82,7 @@ def test_a_common_direction_moves_projections_off_zero() -> None:
 
 
 def test_unscaled_margins_of_gaussian_projections_are_the_same_for_every_cloud() -> None:
-    """Why they are no measure: w·x/‖x‖ is standard normal for each x, whatever the cloud."""
+    """Why they are no measure: w·x/‖x‖ is standard normal for each x, in any cloud."""
     random = np.random.RandomState(0)
     for alpha in (0.0, 3.0):
         vectors = random.standard_normal((50, 64)) / 8

@@ -27,7 +27,7 @@ def test_vectors_that_float16_holds_cost_nothing() -> None:
     }
 
 
-# Rows 0 and 2 differ by less than float16 can hold: the copy ranks the smaller row first, whatever was better.
+# Rows 0 and 2 differ by less than float16 can hold: the copy ranks the smaller row first, whichever was better.
 DOCUMENTS = np.array([[0.9, 0.1], [0, 1], [0.90001, 0.1], [-1, 0]], np.float32)
 QUERIES = np.array([[1, 0], [0, 1]], np.float32)
 

@@ -73,7 +73,7 @@ def test_the_penalty_follows_the_signal() -> None:
     x = cells_of(random, 3)
     for method in METHODS:
         signal = tuned_fit(method, x, x[:, 0], MODELS, PENALTIES)
-        # Alternating between models: whatever is learnt from two is wrong for the third.
+        # Alternating between models: what is learnt from two is wrong for the third.
         noise = tuned_fit(
             method, MODELS[:, None].astype(float), np.array([0.0, 1.0, 0.0])[MODELS], MODELS, PENALTIES
         )

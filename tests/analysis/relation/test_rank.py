@@ -127,7 +127,7 @@ def test_null_is_rejected_at_its_level_and_a_planted_relation_is_found() -> None
 
 
 def test_what_models_share_deceives_cells_but_not_models() -> None:
-    """Where models drive feature and quality alike, 9 cells are not 9 cases (docs/relation.md)."""
+    """If models drive both feature and quality, 9 cells are not 9 cases (docs/relation.md)."""
     runs = count(full=2000, quick=400)
     random = np.random.RandomState(12)
 

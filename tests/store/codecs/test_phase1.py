@@ -1,4 +1,4 @@
-"""The frozen Phase-1 engine: exact signs whatever the machine."""
+"""The frozen Phase-1 engine: exact signs on any machine."""
 
 from __future__ import annotations
 

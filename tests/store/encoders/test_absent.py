@@ -68,12 +68,12 @@ except BitlakeError as error:
             "owner/known",
             {},
             "UnavailableResource: models.tiny.revision: the hub has owner/known but not revision f00; "
-            "mend the revision",
+            "correct the revision",
         ),
         (
             "owner/unknown",
             {},
-            "UnavailableResource: models.tiny.name: the hub shows no model owner/unknown; mend the name, or run "
+            "UnavailableResource: models.tiny.name: the hub shows no model owner/unknown; correct the name, or run "
             "hf auth login where it is private",
         ),
         (

@@ -403,7 +403,9 @@ def test_nan_weights_are_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_a_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UnavailableResource, match=r"^models\.tiny\.name: there is no folder .*nowhere; mend"):
+    with pytest.raises(
+        UnavailableResource, match=r"^models\.tiny\.name: there is no folder .*nowhere; correct the path"
+    ):
         encoder(tmp_path / "nowhere")
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     (broken / "model.safetensors").write_bytes(b"\x00" * 100)

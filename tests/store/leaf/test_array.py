@@ -1,4 +1,4 @@
-"""Reading arrays: whatever is asked for, only what the leaf lists is handed out."""
+"""Reading arrays: for any index, only chunks that the leaf lists are returned."""
 
 from __future__ import annotations
 

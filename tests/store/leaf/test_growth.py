@@ -1,4 +1,4 @@
-"""Rows taken over from an earlier leaf: which, and that nobody can tell afterwards."""
+"""Rows copied from an earlier leaf: which, and that the result is the same bytes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ CANARY = "canary"
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Layout:
-    """Three leaves of every kind of array, in several shards, and a file outside that nobody may look at."""
+    """Three leaves of every kind of array, in several shards, and a file outside that must not be read."""
     layout = Layout(tmp_path_factory.mktemp("hostile") / "project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("store.leaf.schema.CHUNK_BYTES", 64 * 32)
@@ -420,7 +420,7 @@ def test_a_changed_document_is_refused_or_reads_as_before(lake: Layout, data: st
         for name, expected in changed.expected.items():
             group, _, variable = name.rpartition("/")
             for found in (leaf.read(name), datasets(leaf)[group][variable].values):
-                # A shape changed within the padding of its last chunk, and listed anew, is not noticed.
+                # A shape changed within the padding of its last chunk, and listed again, is not noticed.
                 common = tuple(slice(min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
                 np.testing.assert_array_equal(found[common], expected[common])
 

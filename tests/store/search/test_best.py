@@ -1,4 +1,4 @@
-"""The best documents from approximate scores: whatever the errors within their bounds, the float64 scores decide."""
+"""The best documents from approximate scores: for any errors within their bounds, the float64 scores decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exact search: the declared order holds whatever the blocks, near-ties, repetitions and exclusions."""
+"""Exact search: the declared order holds for any blocks, near-ties, repetitions and exclusions."""
 
 from __future__ import annotations
 

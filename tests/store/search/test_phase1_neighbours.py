@@ -1,4 +1,4 @@
-"""Neighbours of Phase-1 codes: by distance, then row, whatever the blocks and threads."""
+"""Neighbours of Phase-1 codes: by distance, then row, for any blocks and threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks gathered into runs: every row is searched once, at its place, whatever the blocks."""
+"""Blocks gathered into runs: every row is searched once, at its place, for any blocks."""
 
 from __future__ import annotations
 
