@@ -40,7 +40,7 @@ class Suite:
             ) from None
 
     def value(self, *keys: str) -> Any:
-        """What lies under the keys; InvalidInput where nothing does."""
+        """The value under the keys; InvalidInput if there is none."""
         found = self._figures
         for key in keys:
             if not isinstance(found, dict) or key not in found:

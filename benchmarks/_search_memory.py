@@ -56,7 +56,7 @@ def _write(folder: Path, kind: str, rows: int, base: NDArray[np.float32]) -> Non
 
 
 def search(folder: Path, kind: str, k: int) -> Neighbours:
-    """Search the leaf below ``folder`` with the queries that lie beside it."""
+    """Search the leaf below ``folder`` with its queries."""
     leaf = open_leaf(Layout(folder).leaf("rows", _KEYS), _schema(_dtype(kind)))
     queries: NDArray[np.float16] = np.load(folder / "queries.npy")
     draw = np.random.RandomState(0)

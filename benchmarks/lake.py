@@ -219,7 +219,7 @@ def measure(peers: dict[str, Peer], values: Values, repetitions: int) -> dict[st
     reads[BLOCKS] = Side(lambda: read_blocks(leaf))
     reads[LABELLED] = Side(lambda: labelled(root, dtype).values)
     if SAME in peers:
-        # What an index that is not of whole rows takes, and an array that is compressed or lies elsewhere.
+        # The way of an index that is not of whole rows, and of an array that is compressed or not in the workspace.
         rows, columns = map(range, values.shape)
         reads[CHUNKS] = Side(lambda: leaf.reader("documents").by_chunks([rows, columns]))
     figures = {

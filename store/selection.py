@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from store.errors import BitlakeError, InvalidInput, MissingArtifact
 
 CONFIGURATION = "configuration"
-"""The dimension whose coordinates are the settings of a search, none of which tells all of them apart."""
+"""The dimension whose coordinates are the settings of a search, none of which identifies all of them."""
 
 _LISTED = 20
 """Labels that a message lists at most."""

@@ -1,4 +1,4 @@
-"""Where the project under test lies, and its files as they are committed."""
+"""The project under test, and its files as they are committed."""
 
 import subprocess
 from pathlib import Path

@@ -107,7 +107,7 @@ def judgements_of(truth: xr.Dataset) -> Judgements:
 
 
 def answers(truth: xr.Dataset) -> NDArray[np.int64]:
-    """Position of the judgement that stands for each query, (query,) int64: its relevant document of best exact score.
+    """Position of the judgement that represents each query, (query,) int64: its relevant document of best exact score.
 
     Among equal scores that of the smaller row; `NONE` where the only relevant document is the query itself.
     """

@@ -224,6 +224,6 @@ def _keys(query: NDArray[np.integer], rows: NDArray[np.integer], span: int) -> N
 def _find(
     sorted_keys: NDArray[np.int64], keys: NDArray[np.int64]
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """A valid position in `sorted_keys` for each key, and whether the key stands there."""
+    """A valid position in `sorted_keys` for each key, and whether the key is there."""
     position = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
     return position, sorted_keys[position] == keys

@@ -169,7 +169,7 @@ class PointGrid:
 
 
 def _check_unique(cells: tuple[tuple[str, str], ...], bits: NDArray[np.int64]) -> None:
-    """Every (cell, bits) point stands once."""
+    """Every (cell, bits) point is there once."""
     (model, dataset), at_cell = Counter(cells).most_common(1)[0]
     length, at_bits = Counter(bits.tolist()).most_common(1)[0]
     if max(at_cell, at_bits) > 1:

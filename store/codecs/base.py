@@ -69,10 +69,10 @@ class Codec(Protocol):
 
 
 class Decodable(Codec, Protocol):
-    """A codec whose codes stand for vectors."""
+    """A codec whose codes decode to vectors."""
 
     def decode(self, state: State, codes: NDArray[Any]) -> NDArray[np.float32]:
-        """The (documents, dimension) float32 vectors that the codes stand for."""
+        """The (documents, dimension) float32 vectors that the codes decode to."""
 
 
 class Binary(Codec, Protocol):

@@ -37,7 +37,7 @@ class RaBitQCodec:
 
         <c + scale P s, q> + offset,    offset = <x - c, c> - scale <P s, c>,
 
-    and the offset makes that exact at q = c. A vector alone cannot stand for such a code: `decode` gives c + scale
+    and the offset makes that exact at q = c. A vector alone cannot represent such a code: `decode` gives c + scale
     P s, and `search` ranks by its inner product with the query plus the offset. Without the offset the estimate is
     unbiased too, but its error grows with |q| in place of |q - c|, which for off-centre embeddings is larger.
     """

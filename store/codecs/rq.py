@@ -108,7 +108,7 @@ OFFERS = (RQCodec,)
 def _first_of_equal(codebook: NDArray[np.float32]) -> NDArray[np.intp]:
     """Indices of the distinct centroids, ascending, each the first of its equals.
 
-    Late stages of a small sample have nothing left to tell apart, and comparing each vector with hundreds of
+    Late stages of a small sample have nothing left to distinguish, and comparing each vector with hundreds of
     equal centroids would be most of the work.
     """
     _, first = np.unique(codebook, axis=0, return_index=True)

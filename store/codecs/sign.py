@@ -1,4 +1,4 @@
-"""One bit a coordinate: on which side of a threshold it lies. No projection, no rotation.
+"""One bit a dimension: the side of a threshold on which it is. No projection, no rotation.
 
 It is scalar quantisation to two levels (Gersho & Gray 1992).
 """
@@ -26,7 +26,7 @@ _STATE = {"threshold": Field(("dimension",), "float64", "value above which a coo
 class SignCodec:
     """Packed signs of the native coordinates, compared by Hamming distance.
 
-    A bit is 1 where its coordinate is positive; the first stands in the most significant place of the first
+    A bit is 1 where its coordinate is positive; the first is in the most significant place of the first
     byte. After a dimension that is not a multiple of 8 the last bits are 0 and are counted.
     """
 

@@ -44,7 +44,7 @@ def corpus_of(docstrings: Sequence[Docstring], spec: ApiDocs, row_seed: int) -> 
     """`read_api_docs` once the docstrings are read; their order decides only the suffixes of equal names."""
     entries = []
     bodies = []
-    # The name with the fewest parts comes first and so stands for its near-identical bodies.
+    # The name with the fewest parts comes first and so represents its near-identical bodies.
     for name, text in _unique_names(docstrings):
         summary, body = split_docstring(text)
         body, body_words = _without_lines_like(summary, body)

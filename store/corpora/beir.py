@@ -35,7 +35,7 @@ def data_root(project: Path) -> Path:
 def read_beir(spec: Beir, root: Path, row_seed: int, scratch: Path) -> Corpus:
     """The corpus of the collection at ``root / spec.path``, or on the hub where there is no such folder.
 
-    An absolute path stands for itself. Title and text of a document are joined by one space, as MTEB does. Files
+    An absolute path is taken as it is. Title and text of a document are joined by one space, as MTEB does. Files
     are gone through once, line by line; texts wait in a nameless file in ``scratch``.
 
     Raises `InvalidInput` with one line that names the table and, where it can, the row; `UnavailableResource` where

@@ -66,7 +66,7 @@ def check_vectors(
 ) -> None:
     """Refuse vectors that no later stage could use.
 
-    ``vectors`` (n, d); ``what`` says what a row is ("document"); ``names`` tells rows apart for the reader (ids,
+    ``vectors`` (n, d); ``what`` says what a row is ("document"); ``names`` identify rows for the reader (ids,
     or the texts themselves). `InvalidInput` names the first row with NaN or infinite values or only zeros, or
     the dimension where it is not ``dimension``.
     """

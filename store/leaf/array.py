@@ -36,7 +36,7 @@ class ArrayFiles:
 
     ``unit`` is the shape of a chunk file, ``chunk`` that of an inner chunk, and ``inner`` the number of inner chunks in
     the index of each shard, 0 where the array has no shards. ``checksums`` are those of the inner chunks of each chunk
-    file, in order. ``rows`` says how rows lie in the files, where they lie there as they are in memory. ``metadata`` is
+    file, in order. ``rows`` says how rows are laid out in the files, if they are there as in memory. ``metadata`` is
     its ``zarr.json``.
     """
 

@@ -84,7 +84,7 @@ class LeafWriter:
             # c.0.0 instead of c/0/0: DVC walks every folder of every leaf each time it looks for changes.
             chunk_key_encoding={"name": "default", "separator": "."},
             attributes=attributes,
-            # A chunk that holds only fill values must exist, or its loss could not be told from its content.
+            # A chunk that holds only fill values must exist, or its loss could not be distinguished from its content.
             config={"write_empty_chunks": True},
         )
 
@@ -210,7 +210,7 @@ class LeafWriter:
             )
 
     def _stored(self, name: str) -> bytes:
-        """The checksums of a file as they stand in it; empty where it holds nothing of the kind."""
+        """The checksums of a file as they are in it; empty if it has none."""
         path, _, file = name.rpartition("/")
         try:
             if path in self.shapes and file != "zarr.json":

@@ -71,7 +71,7 @@ def _positions(part: Any, size: int) -> NDArray[np.intp]:
 
 @dataclass(frozen=True)
 class Cut:
-    """What is selected of one chunk along a dimension: where it stands in the chunk, and where it goes."""
+    """What is selected of one chunk along a dimension: where it is in the chunk, and where it goes."""
 
     number: int
     taken: slice | NDArray[np.intp]

@@ -25,7 +25,7 @@ class LeafArray(BackendArray):
     """An array of a leaf, read when it is indexed.
 
     Numbers, slices and arrays of positions along each dimension are read as they are; pointwise indices are read as
-    the rows and columns that they lie in, then picked.
+    the rows and columns they are in, then picked.
     """
 
     def __init__(self, reader: ArrayReader) -> None:

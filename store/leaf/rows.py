@@ -29,7 +29,7 @@ _PLAIN_BYTES = ({"name": "bytes"}, {"name": "crc32c"})
 
 @dataclass(frozen=True)
 class RowChunks:
-    """How rows lie in chunk files whose uncompressed inner chunks cut an array along its rows alone.
+    """How rows are laid out in chunk files whose uncompressed inner chunks cut an array along its rows alone.
 
     ``axis`` is the dimension of the rows; every index before it has chunk files of its own. ``row`` is the shape of a
     row, ``chunk_rows`` the number of rows of an inner chunk, and ``inner`` that of inner chunks in a shard, 0 where a
@@ -57,12 +57,12 @@ class RowChunks:
         return ".".join(["c", *map(str, place), *["0"] * len(self.row)])
 
     def index(self, chunks: int) -> bytes:
-        """What stands behind the ``chunks`` inner chunks of a file: in a shard its index, else nothing."""
+        """What follows the ``chunks`` inner chunks of a file: in a shard its index, else nothing."""
         return sequential_index(self.inner, self.chunk_bytes + CHECKSUM_BYTES, chunks) if self.inner else b""
 
 
 def row_chunks(document: Mapping[str, Any]) -> RowChunks | None:
-    """The layout that an array's ``zarr.json`` describes; None where rows do not lie in it as they are in memory."""
+    """The layout that an array's ``zarr.json`` describes; None if rows are not stored as they are in memory."""
     shape, unit = document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"]
     chunk, codecs = unit, document["codecs"]
     sharded = codecs[0]["name"] == "sharding_indexed"

@@ -41,7 +41,7 @@ def index_bytes(chunks: int) -> int:
 
 
 def sequential_index(chunks: int, stored: int, present: int) -> bytes:
-    """Index of a shard of ``chunks`` inner chunks, the first ``present`` of which lie in it one after the other.
+    """Index of a shard of ``chunks`` inner chunks, the first ``present`` of which are in it one after the other.
 
     ``stored`` is the size of each in bytes, its checksum included.
     """

@@ -32,7 +32,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Unfinished:
-    """The parts of one leaf: ``name`` tells it from every other."""
+    """The parts of one leaf: ``name`` identifies it."""
 
     layout: Layout
     name: str

@@ -11,7 +11,7 @@ from store.leaf.source import Folder, Source
 
 @dataclass(frozen=True)
 class Workspace:
-    """The leaves that lie in the project's folder."""
+    """The leaves in the project's folder."""
 
     layout: Layout
 

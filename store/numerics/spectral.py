@@ -1,6 +1,6 @@
 """Eigenvalues and eigenvectors that are the same on every machine.
 
-LAPACK's depend on the kernel of the BLAS: by rounding where eigenvalues lie apart, altogether where they meet. Here
+LAPACK's depend on the kernel of the BLAS: by rounding if eigenvalues are apart, altogether if they coincide. Here
 Householder's reflections make the matrix tridiagonal, and Cuppen's divide and conquer with the secular equation
 of rank-one updates (Golub & Van Loan 2013, sections 8.3.1 and 8.4; Gu & Eisenstat 1995) does the rest, all of it in
 element-wise operations, sums in a fixed order and `store.numerics.products.product`.

@@ -107,7 +107,7 @@ class _Part:
         def score(query: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.float64]:
             place = row - first_row
             if self._halves:
-                # No sum of looked-up numbers is rounded, as no sum of the products that they stand for is.
+                # No sum of looked-up numbers is rounded, as no sum of the products that they represent is.
                 looked_up = (table[codes[place, part], query] for part, table in enumerate(tables))
                 return sum(looked_up, np.zeros(len(row)))
             return inner_products(self._queries, query, lambda some: self._decoded(codes[place[some]]), False)

@@ -34,7 +34,7 @@ class AsymmetricTopK:
     def update(self, block: NDArray[np.uint8], first_row: int) -> None:
         """Search (documents, ceil(bits / 8)) uint8 codes, the first of which is row `first_row`; each row once.
 
-        The first bit stands in the most significant place; places after the last bit do not count.
+        The first bit is in the most significant place; places after the last bit do not count.
         """
         check_codes(block, -(-self._bits // 8), np.uint8)
         for rows in row_blocks(len(block), self._bits):

@@ -21,7 +21,7 @@ from store.threads import in_threads, parts_of
 _QUERIES = 1 << 6  # queries compared at a time
 _BYTES = 1 << 19  # with codes of so many bytes, which stay in the second-level cache
 _CODES = 1 << 13  # or with so many codes, where all distances are kept: these stay there
-_ROW_BITS = 40  # of a key; the distance stands above them
+_ROW_BITS = 40  # of a key; the distance is above them
 _NO_KEY = np.iinfo(np.int64).max  # larger than every key
 _MOST_BYTES = 8191  # their distances are below 2^16
 

@@ -75,7 +75,7 @@ class InnerProductTopK:
     def update_decoded(
         self, codes: NDArray[Any], first_row: int, decode: Callable[[NDArray[Any]], NDArray[np.float32]]
     ) -> None:
-        """Search the vectors that (documents, …) codes stand for; `decode` is given a few thousand at a time."""
+        """Search the vectors that (documents, …) codes decode to; `decode` is given a few thousand at a time."""
         self._update(codes, first_row, decode, halves=False)
 
     def _update(

@@ -29,7 +29,7 @@ class Neighbours:
 
 
 class TopK(Protocol):
-    """An exhaustive search that meets the documents in blocks and keeps the best k of them."""
+    """An exhaustive search that is given the documents in blocks and keeps the best k of them."""
 
     def update(self, block: NDArray[Any], first_row: int) -> None:
         """Search (documents, …) codes, the first of which is row `first_row`; each row once."""

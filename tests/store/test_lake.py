@@ -110,7 +110,7 @@ def test_groups_that_differ_in_a_dimension_without_labels_are_refused(lake: Lake
         lake.neighbours.sel(**CELL)
 
 
-# A leaf and its place, and the leaves that it meets
+# A leaf and its path, and the leaves it is read with
 
 
 @pytest.mark.parametrize("name", ["embeddings", "geometry", "quality", "binary_codes", "exact_neighbours"])

@@ -177,7 +177,7 @@ def test_cutoffs_that_were_not_evaluated_are_absent_from_the_table() -> None:
     row = rows[(rows["rescore"] == "int8") & (rows["metric"] == "mrr")].iloc[0]
     assert (row["k"], row["oversample"], row["rescore_bytes"]) == (10, 4, 16)
     assert row["value"] == pytest.approx(beyond()["value"].values[2, 2, 1].mean())
-    # What stands beside a configuration does not move its figures.
+    # Other configurations do not change its figures.
     alone = table([summarise(cell(), **SETTINGS)])
     both = rows.merge(alone, on=["codec", "variant", "scoring", "rescore", "metric", "k"])
     assert len(both) == len(alone)

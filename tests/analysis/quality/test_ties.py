@@ -57,7 +57,7 @@ def test_expectation_is_the_mean_over_all_orders(
 
 
 def test_row_order_moves_recall_around_its_expectation() -> None:
-    """Judged rows first or last bracket the expectation; a random row order meets it."""
+    """Judged rows first or last bracket the expectation; a random row order gives it."""
     stream = np.random.RandomState(0)
     n_queries, n_documents, k = 400, 200, 10
     distances = stream.binomial(16, 0.35, size=(n_queries, n_documents))

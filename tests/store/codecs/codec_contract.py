@@ -5,7 +5,7 @@ class TestMyCodec(DecodableContract):
     def codec(self) -> Decodable:
         return MyCodec(...)
 
-CodecContract is for any codec, DecodableContract for codes that stand for vectors, BinaryContract for signs. The
+CodecContract is for any codec, DecodableContract for codes that decode to vectors, BinaryContract for signs. The
 attributes in capitals of the first say where the codec differs from the common case.
 """
 
@@ -308,7 +308,7 @@ class CodecContract(ABC):
 
 
 class DecodableContract(CodecContract):
-    """Laws of codes that stand for vectors."""
+    """Laws of codes that decode to vectors."""
 
     @abstractmethod
     def codec(self) -> Decodable:

@@ -26,7 +26,7 @@ class TestOPQ(DecodableContract):
         return OPQCodec(code_bytes=8, seed=0, iterations=2)
 
     def scores(self, state: State, queries: Floats, codes: NDArray[Any]) -> NDArray[Any]:
-        """Rotated queries meet the centroids; `test_search_is_by_decoded_documents` compares with decoding."""
+        """Of rotated queries with centroids; `test_search_is_by_decoded_documents` compares with decoding."""
         rotated = np.array(exact_product(queries, state["rotation"]), dtype=np.float64).astype(np.float32)
         centroids = PQCodec(8, 0, 1).decode({"codebooks": state["codebooks"]}, codes)
         return np.array([[folded_score(query, document) for document in centroids] for query in rotated])

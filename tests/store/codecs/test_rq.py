@@ -35,7 +35,7 @@ class TestRQ(DecodableContract):
         return RQCodec(code_bytes=4, seed=0, iterations=3)
 
     def check_encoded_again(self, state: State, codes: NDArray[Any]) -> None:
-        """Greedy codes are no fixed point: a sum of centroids may lie nearer to another first one.
+        """Greedy codes are no fixed point: a sum of centroids may be nearer to another first one.
 
         What holds for every vector holds for the decoded one: its code is that of the plain loops.
         """

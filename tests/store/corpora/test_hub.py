@@ -131,7 +131,7 @@ def test_a_subsample_keeps_what_is_judged(collection: Path, tmp_path: Path) -> N
     assert dict(zip(few.document_ids, few.document_texts, strict=True)) == {
         name: texts[name] for name in few.document_ids
     }
-    # The order of rows is that of the ids alone: judged rows stand neither first nor last.
+    # The order of rows is that of the ids alone: judged rows come neither first nor last.
     assert list(few.document_ids) != sorted(few.document_ids)
     rows = sorted(list(few.document_ids).index(name) for name in judged)
     assert rows[0] < 20

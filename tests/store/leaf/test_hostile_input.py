@@ -368,7 +368,7 @@ def test_what_is_no_manifest_is_refused(watched: None, content: bytes) -> None:
 
 
 def nodes(metadata: Any, where: Where = ()) -> Iterator[Where]:
-    """Where every entry of a metadata stands."""
+    """The place of every entry of metadata."""
     entries = metadata.items() if isinstance(metadata, dict) else enumerate(metadata)
     for key, value in entries:
         yield (*where, key)

@@ -1,4 +1,4 @@
-"""The bytes of chunk files: what Zarr writes is read right, and damage is told from soundness."""
+"""The bytes of chunk files: what Zarr writes is read correctly, and damage is noticed."""
 
 from __future__ import annotations
 
