@@ -11,9 +11,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from store.codecs.base import Scoring, State, search_decoded
+from store.codecs.base import Scoring, State, check_least, search_decoded
 from store.codecs.linear import product, rounded
-from store.codecs.truncate import bytes_of, check_dimension, check_kept, numbers_of
+from store.codecs.truncate import bytes_of, check_dimension, numbers_of
 from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.numerics.products import product as matrix_product
@@ -26,12 +26,14 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class PCACodec:
-    """The first `kept` principal components of the sample about its mean (Pearson 1901; Jolliffe 2002).
+    """The first principal components of the sample about its mean (Pearson 1901; Jolliffe 2002).
+
+    dimensions: how many are kept.
 
     A vector decodes to the mean plus its components in the original space, which is where it is scored.
     """
 
-    kept: int
+    dimensions: int
 
     name: ClassVar[str] = "pca"
     variant: ClassVar[str] = ""
@@ -42,30 +44,30 @@ class PCACodec:
     }
 
     def __post_init__(self) -> None:
-        check_kept(self.kept)
+        check_least(self, dimensions=1)
 
     def fit(self, sample: Floats) -> State:
-        """`mean` (dimension,) and `axes` (dimension, kept), both float32, the latter multiples of 2^-24.
+        """`mean` (dimension,) and `axes` (dimension, component), both float32, the latter multiples of 2^-24.
 
         The axes are orthonormal, those of larger variance first. Raises InvalidInput for fewer dimensions than
-        `kept` and for a sample of no more documents than `kept`.
+        `dimensions` and for a sample of no more documents than `dimensions`.
         """
         check_vectors(sample)
         documents, dimension = sample.shape
-        check_dimension(self.kept, dimension)
-        if documents <= self.kept:
+        check_dimension(self.dimensions, dimension)
+        if documents <= self.dimensions:
             raise InvalidInput(
-                f"PCA of {self.kept} components is fitted on {documents} documents: "
+                f"PCA of {self.dimensions} components is fitted on {documents} documents: "
                 "give more documents than components, or keep fewer"
             )
         mean, axes = principal_axes(sample)
-        return {"mean": mean, "axes": rounded(axes[:, : self.kept])}
+        return {"mean": mean, "axes": rounded(axes[:, : self.dimensions])}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
-        """(documents, 4 × kept) uint8: float32 numbers, the least significant byte first."""
+        """(documents, 4 × dimensions) uint8: float32 numbers, the least significant byte first."""
         mean, axes = state["mean"], state["axes"]
         check_vectors(vectors, len(mean))
-        components = np.empty((len(vectors), self.kept), dtype=np.float32)
+        components = np.empty((len(vectors), self.dimensions), dtype=np.float32)
         centre = product(mean[None], axes)
         for rows in row_blocks(*vectors.shape):
             components[rows] = _clipped(product(vectors[rows], axes) - centre)
@@ -74,7 +76,7 @@ class PCACodec:
     def decode(self, state: State, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(documents, dimension) float32: mean + axes · components, computed in float64."""
         mean, axes = state["mean"], state["axes"]
-        components = numbers_of(codes, self.kept)
+        components = numbers_of(codes, self.dimensions)
         vectors = np.empty((len(codes), len(mean)), dtype=np.float32)
         for rows in row_blocks(*vectors.shape):
             vectors[rows] = _clipped(product(components[rows], axes.T) + mean)
@@ -84,7 +86,7 @@ class PCACodec:
         return search_decoded(self, state, queries, k, exclude)
 
     def bytes_per_vector(self, dimension: int) -> int:
-        return 4 * self.kept
+        return 4 * self.dimensions
 
 
 OFFERS = (PCACodec,)

@@ -134,7 +134,7 @@ CASES: list[tuple[Change, str]] = [
         codec("itq", bits=64, iterations=[1, 2], seeds=[0]),
         r"extend\.codecs\.itq: itq-1 and itq-2 are codes of one size, which no table tells apart",
     ),
-    (codec("truncate", kept=[8.5]), r"extend\.codecs\.truncate: .*'truncate-8\.5' is not a label"),
+    (codec("truncate", dimensions=[8.5]), r"extend\.codecs\.truncate: .*'truncate-8\.5' is not a label"),
     (
         codec("int4", seeds=[0]),
         r"extend\.codecs\.int4: seeds is not one of the settings of codec int4, which draws nothing",

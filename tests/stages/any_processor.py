@@ -19,7 +19,7 @@ from analysis.relation.relate import relate
 from analysis.report.tables import csv_text
 from store.codecs.registry import CODECS, build
 
-SETTINGS: dict[str, int] = {"code_bytes": 8, "bits": 16, "kept": 16, "seed": 1, "iterations": 6}
+SETTINGS: dict[str, int] = {"code_bytes": 8, "bits": 16, "dimensions": 16, "seed": 1, "iterations": 6}
 """Of every codec: those of them that it has."""
 
 

@@ -275,7 +275,7 @@ def test_reading_the_extension_through_the_lake(study: Path) -> None:
 
 
 def keep_too_many(content: dict[str, Any]) -> None:
-    content["extend"]["codecs"]["truncate"]["kept"] = [16, 65]
+    content["extend"]["codecs"]["truncate"]["dimensions"] = [16, 65]
 
 
 def divide_badly(content: dict[str, Any]) -> None:
@@ -297,7 +297,7 @@ def compare_nothing(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
-        ("extend", keep_too_many, "extend.codecs.truncate: kept is 65: give at most the dimension 64"),
+        ("extend", keep_too_many, "extend.codecs.truncate: dimensions is 65: give at most the dimension 64"),
         (
             "extend",
             divide_badly,

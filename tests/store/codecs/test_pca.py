@@ -20,7 +20,7 @@ class TestPCA(DecodableContract):
     FEWEST_DOCUMENTS = 17
 
     def codec(self) -> Decodable:
-        return PCACodec(kept=16)
+        return PCACodec(dimensions=16)
 
     def check_encoded_again(self, state: State, codes: NDArray[Any]) -> None:
         """A decoded vector has its components again up to the rounding of float32, unless decoding was clipped."""
@@ -73,11 +73,11 @@ class TestPCA(DecodableContract):
 
 
 @pytest.mark.parametrize("kind", [TruncateCodec, PCACodec])
-def test_numbers_kept_out_of_range_are_refused(kind: type[TruncateCodec] | type[PCACodec]) -> None:
-    for kept in (0, -3):
-        with pytest.raises(InvalidInput, match=f"kept is {kept}: give at least 1"):
-            kind(kept)
-    with pytest.raises(InvalidInput, match="kept is 25: give at most the dimension 24"):
+def test_dimensions_out_of_range_are_refused(kind: type[TruncateCodec] | type[PCACodec]) -> None:
+    for dimensions in (0, -3):
+        with pytest.raises(InvalidInput, match=f"dimensions is {dimensions}: give at least 1"):
+            kind(dimensions)
+    with pytest.raises(InvalidInput, match="dimensions is 25: give at most the dimension 24"):
         kind(25).fit(vectors(300, seed=1))
     assert kind(24).bytes_per_vector(24) == 96
     assert kind(3).bytes_per_vector(384) == 12

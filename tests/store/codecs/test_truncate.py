@@ -13,7 +13,7 @@ class TestTruncate(DecodableContract):
     LEARNS = False
 
     def codec(self) -> Decodable:
-        return TruncateCodec(kept=16)
+        return TruncateCodec(dimensions=16)
 
     def test_the_first_dimensions_stay_and_the_others_are_zero(self) -> None:
         documents = self.documents()
