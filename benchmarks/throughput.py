@@ -1,7 +1,7 @@
 """E9, an appendix: queries a second of every codec of the study: ``python -m benchmarks.throughput``.
 
-This is no claim about an engine: every document is compared with every query, by the search that the study itself
-uses, on the machine at hand. An engine would skip most documents. It says what a codec costs where nothing is skipped.
+This is no claim about a search engine, which would skip most documents: every document is compared with every query,
+by the search that the study itself uses, on the machine at hand. It shows what a codec costs if nothing is skipped.
 """
 
 from __future__ import annotations

@@ -32,6 +32,9 @@ TEMPLATE = ".dvc/plots/quality_by_bytes.json"
 CODECS = {"float32": "#4c566a", "int8": "#2a9d8f", "pq": "#e76f51", "phase1": "#3a6ea5"}
 """Colour of each codec, the same in every picture."""
 
+_NAME = "datum.label === 'phase1' ? 'phase1 (SimHash)' : datum.label"
+"""Vega expression of a codec's name in the legend: the Phase-1 engine is SimHash (Charikar 2002)."""
+
 LABELS = {"recall": "Recall", "ndcg": "nDCG", "mrr": "MRR", "overlap": "Overlap"}
 
 
@@ -75,7 +78,12 @@ def quality_by_bytes(rows: pd.DataFrame, metric: str, k: int, missing: Sequence[
     # The data belongs to the facet: a layer with data of its own would show every cell in every panel.
     base = alt.Chart()
     x = alt.X("bytes_per_vector:Q").scale(type="log", base=2).title("bytes per vector")
-    color = alt.Color("codec:N").scale(domain=list(CODECS), range=list(CODECS.values())).title("codec")
+    color = (
+        alt.Color("codec:N")
+        .scale(domain=list(CODECS), range=list(CODECS.values()))
+        .title("codec")
+        .legend(labelExpr=_NAME)
+    )
     y = alt.Y("value:Q").scale(domain=[0, 1]).title(f"{LABELS[metric]}@{k}")
     shape = (
         alt.Shape("flags:N")
