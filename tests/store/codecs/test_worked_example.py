@@ -44,5 +44,5 @@ def test_the_example_passes_its_tests(project: Path) -> None:
 
 
 def test_the_registry_finds_the_example(project: Path) -> None:
-    built = python(project, "-c", "from store.codecs.registry import build; print(build('ternary', {}))")
-    assert built == "TernaryCodec()\n"
+    found = python(project, "-c", "from store.codecs.registry import CODECS; print(CODECS['ternary']())")
+    assert found == "TernaryCodec()\n"
