@@ -14,7 +14,7 @@ from usearch.compiled import MetricKind
 from usearch.index import search as usearch_search
 
 from benchmarks._vectors import BLOCK, Vectors, drawn, fed, stored
-from stages.binarize import PART_ROWS
+from pipeline.cells.encode import PART_ROWS
 from store.codecs import phase1
 from store.codecs.base import Codec, State, search_hamming
 from store.codecs.int8 import Int8Codec

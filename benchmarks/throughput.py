@@ -18,9 +18,6 @@ from benchmarks._vectors import Vectors, drawn, fed, stored
 from pipeline import params
 from store.codecs.base import Codec
 from store.codecs.floats import Float32Codec
-from store.codecs.int8 import Int8Codec
-from store.codecs.phase1_codec import Phase1Codec
-from store.codecs.pq import PQCodec
 from store.libraries import BLAS_THREADS, openmp_threads
 from store.threads import cores
 
@@ -32,15 +29,8 @@ LABEL = "exhaustive search on this machine"
 def codecs(root: Path = ROOT) -> dict[str, Codec]:
     """Every codec of the study at ``root``, with its first seed."""
     read = params.load(root)
-    binarize, quantize = read.section("binarize"), read.section("quantize")
-    found: dict[str, Codec] = {"float32": Float32Codec(), "int8": Int8Codec()}
-    for bits in binarize.bits:
-        found[f"phase1-{bits}"] = Phase1Codec(bits, binarize.seeds[0])
-    for size in quantize.pq.bytes:
-        found[f"pq-{size}"] = PQCodec(size, quantize.pq.seeds[0], quantize.pq.iterations)
-    for name, group in read.section("extend").groups().items():
-        found[name] = group.codecs[0]
-    return found
+    groups = [group for section in params.ENCODED for group in read.section(section).groups()]
+    return {"float32": Float32Codec(), **{group.name: group.codecs[0] for group in groups}}
 
 
 def seconds(codec: Codec, documents: Vectors, queries: Vectors, repetitions: int) -> list[float]:

@@ -17,7 +17,7 @@ import yaml
 
 from pipeline.code import CODE, PACKAGES
 from pipeline.params import PARAMS, SWEPT, Params, stages
-from pipeline.stage import CELL, DATASET, MODEL, Stage
+from pipeline.stage import CELL, DATASET, MODEL, File, Finished, Metrics, Plot, Stage, Texts
 from store.errors import InvalidInput
 from store.layout import CORPORA, LAKE, Layout, leaf_path
 from store.leaf.commit import write_file
@@ -25,9 +25,6 @@ from store.leaf.schema import Schema
 from store.yaml_files import read_yaml
 
 DVC = "dvc.yaml"
-LOCK = "requirements/encode.txt"
-"""The versions that texts (read from installed packages) and vectors depend on."""
-
 CELLS = "cells"
 """The variable of ``dvc.yaml`` that holds the cells of a study with sweeps."""
 
@@ -47,7 +44,12 @@ def build(params: Params, lacking: Set[str] = frozenset()) -> dict[str, Any]:
     return {
         **({"vars": [{CELLS: _cells(params)}]} if _is_swept(params) else {}),
         "stages": {"code": code, **{stage.name: _stage(stage, params, lacking) for stage in declared}},
-        "plots": [dict(plot) for stage in declared for plot in stage.plots],
+        "plots": [
+            {file.title: dict(file.drawn)}
+            for stage in declared
+            for file in stage.files
+            if isinstance(file, Plot)
+        ],
     }
 
 
@@ -133,14 +135,14 @@ def _left_out(params: Params, actual: dict[str, Any]) -> frozenset[str]:
     for stage in stages().values():
         if stage.may_lack and params.section(stage.section).allow_partial:
             listed = actual.get("stages", {}).get(stage.name, {}).get("deps", [])
-            left_out |= {path for schema in stage.reads for path in _paths(schema, stage, {}, params)} - {
+            left_out |= {path for schema in stage.may_lack for path in _paths(schema, stage, {}, params)} - {
                 *listed
             }
     return frozenset(left_out)
 
 
 def _stage(stage: Stage, params: Params, lacking: Set[str]) -> dict[str, Any]:
-    swept = stage.section in SWEPT and _is_swept(params)
+    swept = _is_swept(params) and any(place in SWEPT for place in stage.params)
     matrix = {key: f"${{study.{key}s}}" for key in stage.per}
     keys = {key: f"${{item.{key}}}" for key in stage.per}
     options = "".join(f" --{key} {value}" for key, value in keys.items())
@@ -148,38 +150,45 @@ def _stage(stage: Stage, params: Params, lacking: Set[str]) -> dict[str, Any]:
     if matrix and not swept:
         section["matrix"] = matrix
     section["cmd"] = f"python -m stages {stage.name}{options}"
-    deps = [LOCK] if stage.needs_lock else []
-    corpora = [keys[DATASET]] if DATASET in keys else list(params.study.datasets)
-    deps += [f"{CORPORA}/{dataset}" for dataset in corpora] if stage.reads_texts else []
-    read = [path for schema in stage.reads for path in _paths(schema, stage, keys, params)]
-    deps += [path for path in read if not (stage.may_lack and path in lacking)]
+    deps = [
+        path
+        for one in stage.reads
+        for path in _paths(one, stage, keys, params)
+        if not (isinstance(one, Finished) and path in lacking)
+    ]
     if deps:
         section["deps"] = deps
-    wanted = [f"${{item.{stage.section}}}" if swept else stage.section] if stage.section else []
-    wanted += ["search.k"] if stage.needs_cutoffs else []
-    wanted += [f"models.{keys[MODEL]}"] if stage.needs_model else []
-    wanted += [f"datasets.{keys[DATASET]}"] if stage.needs_dataset else []
-    wanted += [] if stage.per else ["study"]
-    section["params"] = [{CODE: [stage.name]}, *wanted]
-    # persist: DVC would delete the earlier artifact before the stage runs; a commit replaces it in one step.
-    outs: list[Any] = []
-    if stage.writes_texts:
-        outs.append({f"{CORPORA}/{keys[DATASET]}": {"cache": False, "persist": True, "push": False}})
-    outs += [
-        {path: {"persist": True} if schema.kept else {"cache": False, "persist": True}}
-        for schema in stage.writes
-        for path in _paths(schema, stage, keys, params)
+    wanted = [
+        f"${{item.{place}}}" if swept and place in SWEPT else place.format(**keys) for place in stage.params
     ]
-    outs += [{path: {"cache": False, "persist": True}} for path in stage.files]
-    if outs:
-        section["outs"] = outs
-    if stage.metrics:
-        section["metrics"] = [{path: {"cache": False, "persist": True}} for path in stage.metrics]
+    section["params"] = [{CODE: [stage.name]}, *wanted, *([] if stage.per else ["study"])]
+    for one in stage.writes:
+        listed = section.setdefault("metrics" if isinstance(one, Metrics) else "outs", [])
+        listed += [{path: _handling(one)} for path in _paths(one, stage, keys, params)]
     return {"foreach": f"${{{CELLS}}}", "do": section} if swept else section
 
 
-def _paths(schema: Schema, stage: Stage, keys: dict[str, str], params: Params) -> Iterator[str]:
-    """Paths of an artifact for one run of a stage: its own cell's, or every cell's for a stage of the study."""
+def _handling(written: Schema | Texts | File) -> dict[str, bool]:
+    """What DVC does with an output."""
+    # persist: DVC would delete the earlier artifact before the stage runs; a commit replaces it in one step.
+    if isinstance(written, Texts):
+        return {"cache": False, "persist": True, "push": False}
+    kept = isinstance(written, Schema) and written.kept
+    return {"persist": True} if kept else {"cache": False, "persist": True}
+
+
+def _paths(
+    one: Schema | Finished | Texts | File, stage: Stage, keys: Mapping[str, str], params: Params
+) -> Iterator[str]:
+    """Paths of what a run of a stage reads or writes: of its own cell, or of every cell for a stage of the study."""
+    if isinstance(one, File):
+        yield one.path
+        return
+    if isinstance(one, Texts):
+        for dataset in [keys[DATASET]] if stage.per else params.study.datasets:
+            yield f"{CORPORA}/{dataset}"
+        return
+    schema = one.schema if isinstance(one, Finished) else one
     missing = [key for key in schema.keys if key not in keys]
     if not missing:
         # The label check does not apply to DVC's own placeholders.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -24,11 +24,11 @@ from store.yaml_files import read_yaml
 PARAMS = "params.yaml"
 SWEEPS = "sweeps"
 
-SWEPT = ("binarize", "quantize", "extend", "search_extended", "geometry")
+SWEPT = ("binarize", "quantize", "extend", "search_further", "rescore", "geometry")
 """Sections that a sweep may state anew for its cells."""
 
-STORED = ("phase1", "pq", "int8")
-"""Codecs of the core that have codes of their own in the lake; those of float32 are the embeddings."""
+ENCODED = ("binarize", "quantize", "extend")
+"""Sections of the stages that encode: all codecs that have codes in the lake. Those of float32 are the embeddings."""
 
 MODULES = (
     "corpus",
@@ -41,7 +41,9 @@ MODULES = (
     "search_quantized",
     "geometry",
     "quality",
-    "search_extended",
+    "search_further",
+    "rescore",
+    "quality_further",
     "results",
     "regimes",
     "failures",
@@ -143,13 +145,13 @@ def _check_references(params: Params) -> None:
         chosen_k = attrgetter(section)(params).k
         if chosen_k not in k:
             raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
-    _check_codecs(params, "", params.section("extend"), params.section("search_extended"))
+    _check_codecs(params, "", params.section)
     for name, sweep in params.section(SWEEPS).items():
-        stated = [sweep.extend, sweep.search_extended]
-        if any(stated):
-            common = [params.section("extend"), params.section("search_extended")]
-            pair = [own or shared for own, shared in zip(stated, common, strict=True)]
-            _check_codecs(params, f"{SWEEPS}.{name}.", *pair)
+        _check_codecs(
+            params,
+            f"{SWEEPS}.{name}.",
+            lambda section, sweep=sweep: getattr(sweep, section) or params.section(section),
+        )
 
 
 def _check_sweeps(params: Params) -> None:
@@ -167,21 +169,20 @@ def _check_sweeps(params: Params) -> None:
                 raise InvalidInput(f"{field}: {sweep!r} is not one of {SWEEPS}: {', '.join(sweeps)}")
 
 
-def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any) -> None:
-    """What is searched has codes; ``where`` is the sweep, with a dot behind it, that the sections belong to."""
-    k = params.section("search").k
-    if search_extended.rescore.k not in k:
-        raise InvalidInput(
-            f"{PARAMS}: {where}search_extended.rescore.k: {search_extended.rescore.k} is not one of search.k, {list(k)}"
-        )
-    stored = [*STORED, *extend.codecs]
-    for field, codecs in (
-        ("asymmetric", search_extended.asymmetric),
-        ("rescore.first", search_extended.rescore.first),
+def _check_codecs(params: Params, where: str, section: Callable[[str], Any]) -> None:
+    """What is searched has codes; ``where`` is the sweep, with a dot behind it, that ``section`` gives sections of."""
+    k, rescore = params.section("search").k, section("rescore")
+    if rescore.k not in k:
+        raise InvalidInput(f"{PARAMS}: {where}rescore.k: {rescore.k} is not one of search.k, {list(k)}")
+    stored = [codec for name in ENCODED for codec in section(name).codecs]
+    for field, codecs, known in (
+        ("search_further.asymmetric", section("search_further").asymmetric, stored),
+        ("rescore.first", rescore.first, stored),
+        ("rescore.second", rescore.second, [*stored, "float32"]),
     ):
         for codec in codecs:
-            if codec not in stored:
+            if codec not in known:
                 raise InvalidInput(
-                    f"{PARAMS}: {where}search_extended.{field}: {codec!r} has no codes in this study; "
-                    f"choose among {', '.join(stored)}, or add it to {where}extend.codecs"
+                    f"{PARAMS}: {where}{field}: {codec!r} has no codes in this study; "
+                    f"choose among {', '.join(known)}, or add it to {where}extend.codecs"
                 )

@@ -53,56 +53,111 @@ class Study(Section):
 P = TypeVar("P")
 
 
+MODEL_ENTRY = "models.{model}"
+DATASET_ENTRY = "datasets.{dataset}"
+CUTOFFS = "search.k"
+"""Places in ``params.yaml`` that a stage may depend on beside its own section."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a run's dataset; for a stage that runs once a study, those of every dataset."""
+
+
+TEXTS = Texts()
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that Git keeps, relative to the project; among what a stage writes, one for people."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Metrics(File):
+    """A file that ``dvc metrics`` shows."""
+
+
+@dataclass(frozen=True)
+class Plot(File):
+    """A table that ``dvc plots`` draws: ``title`` and ``drawn`` are an entry of the ``plots`` of ``dvc.yaml``."""
+
+    title: str
+    drawn: Mapping[str, Any]
+
+
+LOCKED = File("requirements/encode.txt")
+"""The versions that texts (read from installed packages) and vectors depend on."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An artifact of the cells that have it; the others may lack it where the section says ``allow_partial``."""
+
+    schema: Schema
+
+
 @dataclass(frozen=True)
 class Stage:
-    """One arrow of the graph: what it runs once for, what it reads and writes, which parameters it depends on.
+    """One arrow of the graph: what it runs once for, which parameters it depends on, what it reads and writes.
 
     Attributes:
         name: in ``dvc.yaml``; the module has the same name with ``_`` for ``-``.
         per: the keys it runs once for: a cell, a dataset, or nothing (once a study).
-        section: the section of ``params.yaml`` it depends on; empty where there is nothing to choose.
-        reads, writes: artifacts of the lake.
-        reads_texts, writes_texts: whether it reads or makes the texts of its dataset.
-        needs_model, needs_dataset: whether it depends on the entry of its model or dataset in ``params.yaml``.
-        needs_cutoffs: whether it depends on the cut-offs, ``search.k``, beside its own section.
-        needs_lock: whether its output depends on the versions of installed packages.
-        may_lack: whether it can do without some of what it reads, where its section says ``allow_partial``.
-        files, metrics: what it writes for people, relative to the project; metrics are shown by ``dvc metrics``.
-        plots: entries of the top-level ``plots`` of ``dvc.yaml``.
+        params: places in ``params.yaml``, the stage's own section first; what runs once a study depends on ``study``,
+            too.
+        reads, writes: artifacts of the lake, texts and files.
     """
 
     name: str
     per: tuple[str, ...]
-    section: str = ""
-    reads: tuple[Schema, ...] = ()
-    writes: tuple[Schema, ...] = ()
-    reads_texts: bool = False
-    writes_texts: bool = False
-    needs_model: bool = False
-    needs_dataset: bool = False
-    needs_cutoffs: bool = False
-    needs_lock: bool = False
-    may_lack: bool = False
-    files: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
-    plots: tuple[Mapping[str, Any], ...] = ()
+    params: tuple[str, ...] = ()
+    reads: tuple[Schema | Finished | Texts | File, ...] = ()
+    writes: tuple[Schema | Texts | File, ...] = ()
 
     @property
     def module(self) -> str:
         """Name of the module below ``stages`` that runs it."""
         return self.name.replace("-", "_")
 
+    @property
+    def section(self) -> str:
+        """Its own section of ``params.yaml``; empty where there is nothing to choose."""
+        return next(iter(self.params), "")
+
+    @property
+    def inputs(self) -> tuple[Schema, ...]:
+        """The artifacts that it reads."""
+        read = (one.schema if isinstance(one, Finished) else one for one in self.reads)
+        return tuple(one for one in read if isinstance(one, Schema))
+
+    @property
+    def may_lack(self) -> tuple[Schema, ...]:
+        """The artifacts that it can do without in some cells."""
+        return tuple(one.schema for one in self.reads if isinstance(one, Finished))
+
+    @property
+    def outputs(self) -> tuple[Schema, ...]:
+        """The artifacts that it writes."""
+        return tuple(one for one in self.writes if isinstance(one, Schema))
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The files that it writes for people."""
+        return tuple(one for one in self.writes if isinstance(one, File))
+
 
 @dataclass(frozen=True)
 class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
-    ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them; ``compute`` says where to compute. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a
-    stage that may do without them. ``advanced`` is told how many rows this run has computed and how many are left: it
-    notes what they took, and stops the run with an error where the rest would take more than the budget allows.
-    ``makers`` are the stages by what they make. ``settings`` are recorded with what is committed, and ``unchanged``
-    raises where parameters or code are no longer those that the run was started with.
+    ``values`` are what the stage's declared places in ``params.yaml`` hold, by place; ``compute`` says where to work.
+    ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a stage that may do without them. ``advanced`` is
+    told how many rows this run has computed and how many are left: it notes what they took, and stops the run with an
+    error where the rest would take more than the budget allows. ``makers`` are the stages by what they make.
+    ``settings`` are recorded with what is committed, and ``unchanged`` raises where parameters or code are no longer
+    those that the run was started with.
     """
 
     stage: Stage
@@ -111,9 +166,7 @@ class Run(Generic[P]):
     layout: Layout
     keys: Mapping[str, str]
     compute: Compute
-    model_spec: Any = None
-    dataset_spec: Any = None
-    cutoffs: tuple[int, ...] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
     lacking: frozenset[str] = frozenset()
     advanced: Callable[[int, int], None] = unwatched
     makers: Makers = field(default_factory=dict)
@@ -134,9 +187,25 @@ class Run(Generic[P]):
         """Label of the dataset this run is for."""
         return self.keys[DATASET]
 
+    @property
+    def model_spec(self) -> Any:
+        """The entry of its model, for a stage that declared `MODEL_ENTRY`."""
+        return self.values[MODEL_ENTRY]
+
+    @property
+    def dataset_spec(self) -> Any:
+        """The entry of its dataset, for a stage that declared `DATASET_ENTRY`."""
+        return self.values[DATASET_ENTRY]
+
+    @property
+    def cutoffs(self) -> tuple[int, ...]:
+        """The cut-offs of every metric, ascending, for a stage that declared `CUTOFFS`."""
+        found: tuple[int, ...] = self.values[CUTOFFS]
+        return found
+
     def open(self, schema: Schema, keys: Mapping[str, str] | None = None) -> Leaf:
         """Open an artifact this stage declared to read, for this run's keys or for the given ones."""
-        if schema not in self.stage.reads:
+        if schema not in self.stage.inputs:
             raise LookupError(f"stage {self.stage.name} opens {schema.artifact} without declaring it")
         found = self.keys if keys is None else keys
         return self.inputs.open(schema, {name: found[name] for name in schema.keys})
@@ -159,7 +228,7 @@ class Run(Generic[P]):
     def check_inputs(self) -> None:
         """Open every artifact this run would read."""
         for keys in self._cells():
-            for schema in self.stage.reads:
+            for schema in self.stage.inputs:
                 if not self.lacking or self.has(schema, keys):
                     self.open(schema, keys)
         self.compare_inputs()
@@ -169,7 +238,7 @@ class Run(Generic[P]):
         self.inputs.compare(
             (schema, {name: keys[name] for name in schema.keys})
             for keys in self._cells()
-            for schema in self.stage.reads
+            for schema in self.stage.inputs
             if self.has(schema, keys)
         )
 
@@ -182,7 +251,7 @@ class Run(Generic[P]):
 
         Raises `InvalidInput` where what it was made from is no longer what is there.
         """
-        if schema not in self.stage.writes:
+        if schema not in self.stage.outputs:
             raise LookupError(f"stage {self.stage.name} commits {schema.artifact} without declaring it")
         with commit_leaf(self.layout, schema, {name: self.keys[name] for name in schema.keys}) as leaf:
             yield leaf

@@ -72,7 +72,7 @@ def unfinished(root: Path, params: Params, content: Mapping[str, Any]) -> frozen
         schema.artifact
         for stage in stages().values()
         if stage.may_lack and params.section(stage.section).allow_partial
-        for schema in stage.reads
+        for schema in stage.may_lack
     }
     if not wanted:
         return frozenset()

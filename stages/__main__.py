@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import code, graph, params, study
 from pipeline.spending import metered
-from pipeline.stage import DATASET, MODEL, Run, Stage
+from pipeline.stage import DATASET, MODEL, TEXTS, Run, Stage
 from pipeline.started import Started
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.agreement import are_texts_of
@@ -23,7 +23,6 @@ from store.errors import BitlakeError, DamagedArtifact, InvalidInput
 from store.layout import CORPORA, Layout, leaf_path
 from store.leaf.origin import remedy
 from store.leaf.ownership import claimed
-from store.leaf.schema import Schema
 from store.yaml_files import read_yaml
 
 
@@ -75,15 +74,10 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         layout=Layout(root),
         keys=keys,
         compute=parsed.compute,
-        model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
-        dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
-        cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
+        values={place: parsed.section(place.format(**keys), keys) for place in stage.params},
         lacking=lacking if stage.may_lack else frozenset(),
         makers={
-            schema.artifact: (one.name, schema)
-            for one in params.stages().values()
-            for schema in one.writes
-            if isinstance(schema, Schema)
+            schema.artifact: (one.name, schema) for one in params.stages().values() for schema in one.outputs
         },
         settings=started.settings,
         unchanged=started.check,
@@ -103,7 +97,7 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
 
 def _check_texts(run: Run[Any]) -> None:
     """Raise `DamagedArtifact` where the texts that a run reads are not those of the judgements that are there."""
-    if not run.stage.reads_texts:
+    if TEXTS not in run.stage.reads:
         return
     for dataset in [run.dataset] if run.stage.per else run.study.datasets:
         keys = {DATASET: dataset}

@@ -4,20 +4,18 @@ from typing import Annotated
 
 from pydantic import Field as Constraint
 
-from pipeline.stage import DATASET, Run, Section, Stage
+from pipeline.stage import DATASET, DATASET_ENTRY, LOCKED, TEXTS, Run, Section, Stage
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.api_docs import read_api_docs
 from store.corpora.beir import data_root, read_beir
 from store.leaf.commit import staged_folder
 
 STAGE = Stage(
-    name="corpus",
-    per=(DATASET,),
-    section="corpus",
-    writes=(JUDGEMENTS,),
-    writes_texts=True,
-    needs_dataset=True,
-    needs_lock=True,
+    "corpus",
+    (DATASET,),
+    params=("corpus", DATASET_ENTRY),
+    reads=(LOCKED,),
+    writes=(TEXTS, JUDGEMENTS),
 )
 
 

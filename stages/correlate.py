@@ -9,14 +9,14 @@ from analysis.relation.assemble import assemble
 from analysis.relation.points import RelationSettings
 from analysis.relation.relate import relate
 from analysis.report.tables import csv_text
-from pipeline.stage import STUDY, Run, Section, Stage
+from pipeline.stage import STUDY, File, Run, Section, Stage
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.quality import QUALITY
 from store.leaf.commit import write_file
 
 CSV = "report/relation.csv"
 
-STAGE = Stage(name="correlate", per=STUDY, section="correlate", reads=(QUALITY, GEOMETRY), files=(CSV,))
+STAGE = Stage("correlate", STUDY, params=("correlate",), reads=(QUALITY, GEOMETRY), writes=(File(CSV),))
 
 
 class Params(Section):

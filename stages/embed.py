@@ -7,12 +7,12 @@ from pydantic import Field as Constraint
 from pydantic import model_validator
 
 from analysis.quality.storage import Sample, sample, storage_cost
+from pipeline.cells.judgements import read_judgements
 from pipeline.encoding import Encoding
 from pipeline.executors import open_engine
 from pipeline.growth import code_digest, earlier
-from pipeline.judged import read_judgements
 from pipeline.slabs import Slabs, encode_slab, identity_of
-from pipeline.stage import CELL, Run, Section, Stage
+from pipeline.stage import CELL, MODEL_ENTRY, TEXTS, Run, Section, Stage
 from pipeline.stored_vectors import stored
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
@@ -25,13 +25,11 @@ from store.leaf.unfinished import Unfinished
 from store.progress import Progress
 
 STAGE = Stage(
-    name="embed",
-    per=CELL,
-    section="embed",
-    reads=(JUDGEMENTS,),
+    "embed",
+    CELL,
+    params=("embed", MODEL_ENTRY),
+    reads=(TEXTS, JUDGEMENTS),
     writes=(EMBEDDINGS,),
-    reads_texts=True,
-    needs_model=True,
 )
 
 

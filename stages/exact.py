@@ -1,71 +1,32 @@
 """E4: exact float neighbours, the truth for Overlap@k and the upper end of every curve."""
 
 from functools import partial
-from typing import Annotated
 
-import numpy as np
-from pydantic import Field as Constraint
-from pydantic import field_validator
-
-from pipeline.blocks import Rows, top_k
-from pipeline.executors import open_engine
-from pipeline.stage import CELL, Run, Section, Stage
-from store.artifacts.configuration import Configuration, columns_of
+from pipeline.cells.blocks import Rows
+from pipeline.cells.cutoffs import Cutoffs
+from pipeline.cells.search import Search, search
+from pipeline.stage import CELL, Run, Stage
+from store.artifacts.configuration import Configuration
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.codecs.floats import Float32Codec
 from store.leaf.reading import Leaf
-from store.progress import Progress
 from store.search.inner_product import InnerProductTopK
 
-STAGE = Stage(
-    name="exact", per=CELL, section="search", reads=(EMBEDDINGS, JUDGEMENTS), writes=(EXACT_NEIGHBOURS,)
-)
+STAGE = Stage("exact", CELL, params=("search",), reads=(EMBEDDINGS, JUDGEMENTS), writes=(EXACT_NEIGHBOURS,))
+
+Params = Cutoffs
 
 
-class Params(Section):
-    """``k`` are the cut-offs of every metric; each search keeps as many neighbours as the largest."""
-
-    k: Annotated[tuple[Annotated[int, Constraint(ge=1)], ...], Constraint(min_length=1)]
-
-    @field_validator("k")
-    @classmethod
-    def _ascending(cls, k: tuple[int, ...]) -> tuple[int, ...]:
-        if sorted(set(k)) != list(k):
-            raise ValueError("cut-offs must be ascending and distinct")
-        return k
-
-    @property
-    def depth(self) -> int:
-        """Neighbours kept per query."""
-        return self.k[-1]
-
-
-def run(run: Run[Params]) -> None:
+def run(run: Run[Cutoffs]) -> None:
     """Search every query among all documents by inner product of the stored vectors."""
-    embeddings, judgements = run.open(EMBEDDINGS), run.open(JUDGEMENTS)
-    progress = Progress("exact search", embeddings.size("document"), "documents")
-    with open_engine(run.compute) as engine:
-        found = top_k(
-            engine,
-            partial(_search, embeddings),
-            Rows(embeddings, "documents"),
-            run.params.depth,
-            judgements.read("self_row").astype(np.int64),
-            progress.advance,
-        )
-    codec = Float32Codec()
+    embeddings, codec = run.open(EMBEDDINGS), Float32Codec()
     size = codec.bytes_per_vector(embeddings.size("dimension"))
     configuration = Configuration(codec.name, codec.variant, codec.scoring, 8 * size, size)
-    with run.commit(EXACT_NEIGHBOURS) as leaf:
-        for name, column in columns_of([configuration]).items():
-            leaf.write(name, column)
-        leaf.write("rows", found.rows[np.newaxis].astype(np.int32))
-        leaf.write("scores", found.scores[np.newaxis])
-        leaf.describe(**run.keys)
-    run.say(f"{len(found.rows)} queries × {run.params.depth} neighbours")
+    exact = Search(configuration, Rows(embeddings, "documents"), partial(_start, embeddings))
+    search(run, EXACT_NEIGHBOURS, [exact], run.params.k)
 
 
-def _search(embeddings: Leaf, k: int) -> InnerProductTopK:
+def _start(embeddings: Leaf, k: int) -> InnerProductTopK:
     return InnerProductTopK(embeddings.read("queries"), k)

@@ -14,9 +14,8 @@ from analysis.failures.cell import judged_scores, searches, truth_of
 from analysis.failures.compare import compare_codecs, table
 from analysis.failures.worst import markdown, wanted_documents, worst
 from analysis.report.tables import csv_text
-from pipeline.cell_quality import labelled_neighbours
-from pipeline.judged import read_judgements
-from pipeline.stage import DATASET, STUDY, Run, Section, Stage
+from pipeline.cells.judgements import read_judgements
+from pipeline.stage import DATASET, STUDY, TEXTS, File, Run, Section, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
@@ -31,12 +30,11 @@ LOCAL = "report/local/worst-queries.md"
 """Holds texts: ignored by Git and unknown to DVC, which keeps it from being committed or pushed."""
 
 STAGE = Stage(
-    name="failures",
-    per=STUDY,
-    section="failures",
-    reads=(EMBEDDINGS, JUDGEMENTS, EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS),
-    reads_texts=True,
-    files=(CSV,),
+    "failures",
+    STUDY,
+    params=("failures",),
+    reads=(TEXTS, EMBEDDINGS, JUDGEMENTS, EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS),
+    writes=(File(CSV),),
 )
 
 _BATCH = 1024
@@ -67,7 +65,7 @@ def run(run: Run[Params]) -> None:
     for keys in run.study.cells():
         truth = _truth(run, keys, np.array([len(text.split()) for text in queries[keys[DATASET]]], np.int64))
         binary, quantized = (
-            labelled_neighbours(run, schema, keys) for schema in (BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
+            run.labelled(schema, keys) for schema in (BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
         )
         codec = searches(binary, settings.codec, settings.k, "codec")
         reference = searches(quantized, settings.reference, settings.k, "reference")

@@ -7,7 +7,7 @@ from pipeline.stage import CELL, Run, Stage
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.geometry import GEOMETRY
 
-STAGE = Stage(name="geometry", per=CELL, section="geometry", reads=(EMBEDDINGS,), writes=(GEOMETRY,))
+STAGE = Stage("geometry", CELL, params=("geometry",), reads=(EMBEDDINGS,), writes=(GEOMETRY,))
 
 Params = GeometrySettings
 

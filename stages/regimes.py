@@ -10,17 +10,19 @@ from analysis.quality.figures import join
 from analysis.report.curves import png
 from analysis.report.regimes import differences_by_cell
 from analysis.report.tables import csv_text
-from pipeline.cell_quality import further_quality
-from pipeline.stage import STUDY, Run, Section, Stage
-from store.artifacts.extended_quality import EXTENDED_QUALITY
-from store.artifacts.quality import QUALITY
+from pipeline.stage import STUDY, File, Run, Section, Stage
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.leaf.commit import write_file
 
 CSV = "report/regimes.csv"
 PICTURE = "report/plots/regimes.png"
 
 STAGE = Stage(
-    name="regimes", per=STUDY, section="regimes", reads=(QUALITY, EXTENDED_QUALITY), files=(CSV, PICTURE)
+    "regimes",
+    STUDY,
+    params=("regimes",),
+    reads=(QUALITY, FURTHER_QUALITY),
+    writes=(File(CSV), File(PICTURE)),
 )
 
 
@@ -42,7 +44,7 @@ def run(run: Run[Params]) -> None:
     settings = run.params
     cells = []
     for keys in run.study.cells():
-        cell = join([run.labelled(QUALITY, keys), further_quality(run, keys)])
+        cell = join([run.labelled(schema, keys) for schema in (QUALITY, FURTHER_QUALITY)])
         # Every cell is kept until the family is whole, but no more of it than is compared.
         compared = cell["codec"].isin([settings.first.codec, settings.second.codec])
         cells.append(cell[["value"]].isel(configuration=np.flatnonzero(compared)))

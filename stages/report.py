@@ -2,29 +2,36 @@
 
 from analysis.report.curves import CODECS, LABELS, TEMPLATE, curve_rows, missing_cells, png, quality_by_bytes
 from analysis.report.tables import csv_text
-from pipeline.stage import STUDY, Run, Stage
+from pipeline.stage import STUDY, File, Plot, Run, Stage
 from store.artifacts.results import RESULTS
 from store.leaf.commit import write_file
 
 FOLDER = "report/plots"
 CURVES = {"recall_at_10": ("recall", 10), "ndcg_at_10": ("ndcg", 10)}
 
-STAGE = Stage(
-    name="report",
-    per=STUDY,
-    reads=(RESULTS,),
-    files=tuple(f"{FOLDER}/{name}.{kind}" for name in CURVES for kind in ("csv", "png")),
-    plots=tuple(
+
+def _curve(path: str, name: str, metric: str, k: int) -> Plot:
+    return Plot(
+        path,
+        f"{name} by bytes per vector",
         {
-            f"{name} by bytes per vector": {
-                "template": TEMPLATE,
-                "x": "bytes_per_vector",
-                "x_label": "bytes per vector",
-                "y": {f"{FOLDER}/{name}.csv": "value"},
-                "y_label": f"{LABELS[metric]}@{k}",
-            }
-        }
+            "template": TEMPLATE,
+            "x": "bytes_per_vector",
+            "x_label": "bytes per vector",
+            "y": {path: "value"},
+            "y_label": f"{LABELS[metric]}@{k}",
+        },
+    )
+
+
+STAGE = Stage(
+    "report",
+    STUDY,
+    reads=(RESULTS,),
+    writes=tuple(
+        file
         for name, (metric, k) in CURVES.items()
+        for file in (_curve(f"{FOLDER}/{name}.csv", name, metric, k), File(f"{FOLDER}/{name}.png"))
     ),
 )
 

@@ -9,10 +9,8 @@ from pydantic import model_validator
 from analysis.quality.figures import join, summarise
 from analysis.quality.results import Gap, cube, headline, table
 from analysis.report.tables import csv_text
-from pipeline.cell_quality import further_quality
-from pipeline.stage import STUDY, Run, Section, Stage
-from store.artifacts.extended_quality import EXTENDED_QUALITY
-from store.artifacts.quality import QUALITY
+from pipeline.stage import STUDY, File, Finished, Metrics, Run, Section, Stage
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.results import RESULTS
 from store.errors import MissingArtifact
 from store.leaf.commit import write_file
@@ -21,14 +19,11 @@ CSV = "report/results.csv"
 METRICS = "report/metrics.json"
 
 STAGE = Stage(
-    name="results",
-    per=STUDY,
-    section="results",
-    reads=(QUALITY, EXTENDED_QUALITY),
-    writes=(RESULTS,),
-    files=(CSV,),
-    metrics=(METRICS,),
-    may_lack=True,
+    "results",
+    STUDY,
+    params=("results",),
+    reads=(Finished(QUALITY), Finished(FURTHER_QUALITY)),
+    writes=(RESULTS, File(CSV), Metrics(METRICS)),
 )
 
 
@@ -73,8 +68,8 @@ def run(run: Run[Params]) -> None:
         if QUALITY.artifact in lacking:
             continue
         cell = run.labelled(QUALITY, keys)
-        if EXTENDED_QUALITY.artifact not in lacking:
-            cell = join([cell, further_quality(run, keys)])
+        if FURTHER_QUALITY.artifact not in lacking:
+            cell = join([cell, run.labelled(FURTHER_QUALITY, keys)])
         figures.append(
             summarise(cell, draws=settings.draws, seed=settings.seed, confidence=settings.confidence)
         )
@@ -109,7 +104,7 @@ def _gaps(run: Run[Params]) -> list[Gap]:
     """What is missing of the study, where that is allowed; MissingArtifact names the cells where it is not."""
     gaps = []
     for keys in run.study.cells():
-        artifacts = tuple(schema.artifact for schema in run.stage.reads if not run.has(schema, keys))
+        artifacts = tuple(schema.artifact for schema in run.stage.inputs if not run.has(schema, keys))
         if artifacts:
             gaps.append(Gap(keys["model"], keys["dataset"], artifacts))
     number = len(list(run.study.cells()))

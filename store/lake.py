@@ -7,7 +7,7 @@ memory work call ``.chunk()`` with chunks that are multiples of the shards (``va
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,12 +15,17 @@ import numpy as np
 
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
-from store.artifacts.extended_codes import EXTENDED_CODES
-from store.artifacts.extended_quality import EXTENDED_QUALITY
+from store.artifacts.further_codes import FURTHER_CODES
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.judgements import JUDGEMENTS
-from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
-from store.artifacts.quality import QUALITY
+from store.artifacts.neighbours import (
+    BINARY_NEIGHBOURS,
+    EXACT_NEIGHBOURS,
+    FURTHER_NEIGHBOURS,
+    QUANTIZED_NEIGHBOURS,
+    RESCORED_NEIGHBOURS,
+)
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.errors import InvalidInput, MissingArtifact
@@ -136,20 +141,14 @@ class Collection:
 class Stacked(Collection):
     """Leaves, and their groups, that have a dimension ``configuration``: one after the other along it.
 
-    What one of them lacks reads as missing, see `store.leaf.stacked`. ``renamed`` arrays go under the name of what
-    they stand for.
+    What one of them lacks reads as missing, see `store.leaf.stacked`.
     """
 
-    renamed: Mapping[str, str] = field(default_factory=dict)
-
     def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
-        from store.leaf.stacked import Group, stacked
+        from store.leaf.stacked import stacked
         from store.selection import CONFIGURATION, select
 
-        groups = [
-            Group(leaf, name, self.renamed) for leaf in self._leaves(keys) for name in leaf.groups() or ("",)
-        ]
-        return select(stacked(groups, CONFIGURATION), labels)
+        return select(stacked(list(self._leaves(keys)), CONFIGURATION), labels)
 
 
 @dataclass(frozen=True)
@@ -177,17 +176,26 @@ class Lake:
 
         A variant is selected by its key, ``codec="sign-mean"``.
         """
-        return self._collection(BINARY_CODES, QUANTIZED_CODES, EXTENDED_CODES)
+        return self._collection(BINARY_CODES, QUANTIZED_CODES, FURTHER_CODES)
 
     @property
     def neighbours(self) -> Stacked:
         """Rows found by every configuration; ``sel(codec="float32")`` are the exact neighbours.
 
-        A smaller Hamming distance and a larger inner product mean nearer: both are in ``scores``, as float64. Counts
-        of ties (``closer``, ``tied``) are -1 where none were made.
+        A smaller Hamming distance and a larger inner product mean nearer: both are in ``scores``. Re-scored results
+        have fewer ranks than the others, -1 and NaN at the rest. Counts of ties (``closer``, ``tied``) are -1 where
+        none were made.
         """
-        schemas = (EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
-        return Stacked(self.leaves, schemas, renamed={"distances": "scores"})
+        return Stacked(
+            self.leaves,
+            (
+                EXACT_NEIGHBOURS,
+                BINARY_NEIGHBOURS,
+                QUANTIZED_NEIGHBOURS,
+                FURTHER_NEIGHBOURS,
+                RESCORED_NEIGHBOURS,
+            ),
+        )
 
     @property
     def geometry(self) -> Collection:
@@ -200,7 +208,7 @@ class Lake:
 
         What was not measured at a cut-off is NaN: re-scored results have one ``k``.
         """
-        return Stacked(self.leaves, (QUALITY, EXTENDED_QUALITY))
+        return Stacked(self.leaves, (QUALITY, FURTHER_QUALITY))
 
     @property
     def results(self) -> xr.Dataset:

@@ -59,7 +59,7 @@ def test_it_stays_within_its_bound() -> None:
 
 @pytest.mark.parametrize(
     "artifact",
-    ["embeddings", "judgements", "binary_codes", "quantized_codes", "quality", "extended_quality", "results"],
+    ["embeddings", "judgements", "binary_codes", "quantized_codes", "quality", "further_quality", "results"],
 )
 def test_it_brings_what_is_needed_to_go_on_without_a_model(artifact: str) -> None:
     cells = {"judgements": 3, "results": 1}.get(artifact, 9)

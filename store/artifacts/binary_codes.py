@@ -1,26 +1,7 @@
-"""E2: binary codes of a cell. One code of the longest length per seed serves every shorter one as its prefix."""
+"""E2: Phase-1 codes of a cell. One code of the longest length per seed serves every shorter one as its prefix."""
 
-from store.leaf.schema import Field, Schema
+from store.artifacts.codes import codes_schema
+from store.codecs.phase1_codec import Phase1Codec
+from store.codecs.settings import by_key
 
-BINARY_CODES = Schema(
-    artifact="binary_codes",
-    keys=("model", "dataset"),
-    fields={
-        "*/documents": Field(
-            ("seed", "document", "byte"),
-            "uint8",
-            "document codes, packed most significant bit first",
-            rows="document",
-            split=("seed",),
-        ),
-        "*/queries": Field(
-            ("seed", "query", "byte"),
-            "uint8",
-            "query codes, packed most significant bit first",
-            rows="query",
-            split=("seed",),
-        ),
-        "*/seed": Field(("seed",), "int32", "seed of the projection", coordinate=True),
-    },
-    attributes={"model": str, "dataset": str},
-)
+BINARY_CODES = codes_schema("binary_codes", by_key(Phase1Codec), queries=True)

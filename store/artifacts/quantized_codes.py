@@ -1,13 +1,8 @@
-"""E3: quantised codes of a cell and the fitted state that encodes and decodes them."""
+"""E3: PQ and INT8 codes of a cell."""
 
-from store.artifacts.codes import code_fields
+from store.artifacts.codes import codes_schema
 from store.codecs.int8 import Int8Codec
 from store.codecs.pq import PQCodec
-from store.leaf.schema import Schema
+from store.codecs.settings import by_key
 
-QUANTIZED_CODES = Schema(
-    artifact="quantized_codes",
-    keys=("model", "dataset"),
-    fields=code_fields({codec.name: codec.STATE for codec in (PQCodec, Int8Codec)}),
-    attributes={"model": str, "dataset": str, "fit_rows": int},
-)
+QUANTIZED_CODES = codes_schema("quantized_codes", by_key(PQCodec, Int8Codec))

@@ -6,12 +6,17 @@ from collections.abc import Mapping
 
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
-from store.artifacts.extended_codes import EXTENDED_CODES
-from store.artifacts.extended_quality import EXTENDED_QUALITY
+from store.artifacts.further_codes import FURTHER_CODES
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.judgements import JUDGEMENTS
-from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
-from store.artifacts.quality import QUALITY
+from store.artifacts.neighbours import (
+    BINARY_NEIGHBOURS,
+    EXACT_NEIGHBOURS,
+    FURTHER_NEIGHBOURS,
+    QUANTIZED_NEIGHBOURS,
+    RESCORED_NEIGHBOURS,
+)
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
 from store.leaf.schema import Schema
@@ -23,13 +28,15 @@ SCHEMAS: Mapping[str, Schema] = {
         EMBEDDINGS,
         BINARY_CODES,
         QUANTIZED_CODES,
-        EXTENDED_CODES,
+        FURTHER_CODES,
         EXACT_NEIGHBOURS,
         BINARY_NEIGHBOURS,
         QUANTIZED_NEIGHBOURS,
+        FURTHER_NEIGHBOURS,
+        RESCORED_NEIGHBOURS,
         GEOMETRY,
         QUALITY,
-        EXTENDED_QUALITY,
+        FURTHER_QUALITY,
         RESULTS,
     )
 }

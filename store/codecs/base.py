@@ -4,6 +4,9 @@ A codec is a frozen dataclass whose fields are its settings: plain numbers and s
 documents into named arrays, which the lake stores; everything else works from those arrays alone, so a code
 never depends on what else was encoded with it. A new codec is one new file with a class of this shape, which
 the file's tuple `OFFERS` names (see `store.codecs.registry`), and a test class that inherits the contract suite.
+
+Two facts that few codecs have are said by their class: `PREFIXES = True` where the code of fewer `bits` is the
+beginning of that of more, and `WELL_TRAINED`, the documents that a fit should see.
 """
 
 from __future__ import annotations
@@ -113,6 +116,16 @@ class _DecodedTopK:
 
     def result(self) -> Neighbours:
         return self._top.result()
+
+
+def has_prefixes(codec: Codec) -> bool:
+    """Whether the longest code of this codec serves all shorter ones."""
+    return bool(getattr(codec, "PREFIXES", False))
+
+
+def undertrained(codec: Codec, documents: int) -> bool:
+    """Whether figures of the codec, fitted on so many documents, carry the flag "under-trained"."""
+    return documents < int(getattr(codec, "WELL_TRAINED", 0))
 
 
 def check_least(codec: object, **least: int) -> None:

@@ -46,6 +46,7 @@ class OPQCodec:
     name: ClassVar[str] = "opq"
     variant: ClassVar[str] = ""
     scoring: ClassVar[Scoring] = "inner-product"
+    WELL_TRAINED: ClassVar[int] = PQCodec.WELL_TRAINED
     STATE: ClassVar[Mapping[str, Field]] = {
         **PQCodec.STATE,
         "rotation": Field(("dimension", "rotated"), "float32", "what vectors are multiplied by before PQ"),

@@ -39,6 +39,7 @@ class Phase1Codec:
     name: ClassVar[str] = "phase1"
     variant: ClassVar[str] = ""
     scoring: ClassVar[Scoring] = "hamming"
+    PREFIXES: ClassVar[bool] = True
     STATE: ClassVar[Mapping[str, Field]] = {}
 
     def __post_init__(self) -> None:

@@ -23,11 +23,6 @@ _BEYOND_HALF = 65520  # half-way to what would be float16's next value: from her
 _LARGEST = 1e37  # above it a float32 product may overflow
 
 
-def undertrained(documents: int) -> bool:
-    """Whether codebooks trained on so many documents carry the flag "PQ under-trained"."""
-    return documents < POINTS_PER_CENTROID * CENTROIDS
-
-
 @dataclass(frozen=True)
 class PQCodec:
     """Product quantisation with one byte for each of `code_bytes` equal parts of the vector.
@@ -50,6 +45,7 @@ class PQCodec:
     name: ClassVar[str] = "pq"
     variant: ClassVar[str] = ""
     scoring: ClassVar[Scoring] = "inner-product"
+    WELL_TRAINED: ClassVar[int] = POINTS_PER_CENTROID * CENTROIDS
     STATE: ClassVar[Mapping[str, Field]] = {
         "codebooks": Field(
             ("subquantizer", "centroid", "component"),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least, search_decoded
-from store.codecs.pq import half_precision, nearest
+from store.codecs.pq import PQCodec, half_precision, nearest
 from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.numerics.k_means import k_means
@@ -38,6 +38,7 @@ class RQCodec:
     name: ClassVar[str] = "rq"
     variant: ClassVar[str] = ""
     scoring: ClassVar[Scoring] = "inner-product"
+    WELL_TRAINED: ClassVar[int] = PQCodec.WELL_TRAINED
     STATE: ClassVar[Mapping[str, Field]] = {
         "codebooks": Field(("stage", "centroid", "dimension"), "float16", "centroids of each stage")
     }

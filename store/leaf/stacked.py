@@ -1,4 +1,4 @@
-"""Groups of several leaves as one Dataset, one after the other along a dimension; nothing is read before it is used."""
+"""Several leaves as one Dataset, one after the other along a dimension; nothing is read before it is used."""
 
 from __future__ import annotations
 
@@ -16,47 +16,16 @@ from xarray.core import indexing
 from store.errors import DamagedArtifact
 from store.leaf.array import ArrayReader
 from store.leaf.index import selected
-from store.leaf.labelled import encoding, explicitly, lazy, paths_of, plain
+from store.leaf.labelled import encoding, explicitly, lazy, plain
 from store.leaf.reading import Leaf
-from store.leaf.schema import Field
 
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """The arrays of one group of a leaf. ``renamed`` are given another name, and read as float64."""
-
-    leaf: Leaf
-    name: str
-    renamed: Mapping[str, str]
-
-    @property
-    def paths(self) -> dict[str, str]:
-        """Paths of the arrays by their names."""
-        return {self.renamed.get(name, name): path for name, path in paths_of(self.leaf, self.name).items()}
-
-    def field(self, name: str) -> Field:
-        """What an array is declared to be."""
-        return self.leaf.schema.field_of(self.paths[name])
-
-    def dtype(self, name: str) -> np.dtype[Any]:
-        """What an array is read as."""
-        path = self.paths[name]
-        if path.rpartition("/")[2] in self.renamed:
-            return np.dtype(np.float64)
-        return self.leaf.arrays[path].numpy_dtype()
-
-    def size(self, dimension: str) -> int | None:
-        """Length of a dimension, None where no array has it."""
-        for name, path in self.paths.items():
-            dims = self.field(name).dims
-            if dimension in dims:
-                return self.leaf.arrays[path].shape[dims.index(dimension)]
-        return None
+RANK = "rank"
+"""The dimension whose positions are its labels, the best first: a search that kept fewer has none at the rest."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """``rows`` positions of the first dimension, of an array of a group, or of nothing where the group has none such.
+    """``rows`` positions of the first dimension, of an array of a leaf, or of nothing where the leaf has none such.
 
     ``places`` say, for each further dimension, where its positions lie in this array, -1 for nowhere; None where they
     are the same.
@@ -110,35 +79,32 @@ def _fill(dtype: np.dtype[Any]) -> Any:
     return {"f": np.nan, "i": -1, "b": False, "T": ""}[dtype.kind]
 
 
-def stacked(groups: Sequence[Group], dimension: str) -> xr.Dataset:
-    """The arrays of ``groups`` along ``dimension``.
+def stacked(leaves: Sequence[Leaf], dimension: str) -> xr.Dataset:
+    """The arrays of ``leaves``, which have no groups, along ``dimension``.
 
-    Labels of other dimensions are joined. What a group lacks reads as NaN, as -1 for a row or a count, and as false.
-    Raises `DamagedArtifact` where groups differ in a dimension without labels.
+    Labels of other dimensions are joined. What a leaf lacks reads as NaN, as -1 for a row or a count, and as false.
+    Raises `DamagedArtifact` where leaves differ in a dimension without labels.
     """
-    return lazy(partial(_stacked, groups, dimension))
+    return lazy(partial(_stacked, leaves, dimension))
 
 
-def _stacked(groups: Sequence[Group], dimension: str) -> xr.Dataset:
+def _stacked(leaves: Sequence[Leaf], dimension: str) -> xr.Dataset:
     found, coordinates = {}, []
-    labels: dict[str, NDArray[Any]] = {}
-    declared = {name: group.field(name) for group in reversed(groups) for name in group.paths}
-    for name, field in declared.items():
-        if field.dims == (name,):
-            labels[name] = _joined(groups, name)
+    declared = {name: leaf.schema.field_of(name) for leaf in reversed(leaves) for name in leaf.paths}
+    labels = {name: _joined(leaves, name) for name, field in declared.items() if field.dims == (name,)}
     for name, field in declared.items():
         if field.dims[0] == dimension:
-            found[name] = _variable(groups, name, field.dims, labels)
+            found[name] = _variable(leaves, name, field.dims, labels)
         elif name in labels:
-            found[name] = xr.Variable(field.dims, labels[name], _described(groups, name))
+            found[name] = xr.Variable(field.dims, labels[name], _described(leaves, name))
         if field.coordinate and name in found:
             coordinates.append(name)
-    return xr.Dataset(found, attrs=plain(_attributes(groups))).set_coords(coordinates)
+    return xr.Dataset(found, attrs=plain(_attributes(leaves))).set_coords(coordinates)
 
 
-def _joined(groups: Sequence[Group], name: str) -> NDArray[Any]:
-    """Labels of a dimension that any group has: numbers in order of size, texts as they come."""
-    every = [group.leaf.read(group.paths[name]) for group in groups if name in group.paths]
+def _joined(leaves: Sequence[Leaf], name: str) -> NDArray[Any]:
+    """Labels of a dimension that any leaf has: numbers in order of size, texts as they come."""
+    every = [leaf.read(name) for leaf in leaves if name in leaf.paths]
     together = list(dict.fromkeys(label for labels in every for label in labels.tolist()))
     if every[0].dtype.kind != "T" and any(len(labels) != len(together) for labels in every):
         together.sort()
@@ -146,52 +112,57 @@ def _joined(groups: Sequence[Group], name: str) -> NDArray[Any]:
 
 
 def _variable(
-    groups: Sequence[Group], name: str, dims: tuple[str, ...], labels: Mapping[str, NDArray[Any]]
+    leaves: Sequence[Leaf], name: str, dims: tuple[str, ...], labels: Mapping[str, NDArray[Any]]
 ) -> xr.Variable:
-    having = [group for group in groups if name in group.paths]
-    sizes = [len(labels[dim]) if dim in labels else _size(groups, dim) for dim in dims[1:]]
+    having = [leaf for leaf in leaves if name in leaf.paths]
+    labels = {dim: labels[dim] if dim in labels else np.arange(_size(having, dim)) for dim in dims[1:]}
     parts = []
-    for group in groups:
-        if name in group.paths:
-            places = (_places(group, dim, labels[dim]) if dim in labels else None for dim in dims[1:])
-            reader = group.leaf.reader(group.paths[name])
-            parts.append(_Part(reader, reader.files.shape[0], tuple(places)))
+    for leaf in leaves:
+        if name in leaf.paths:
+            reader = leaf.reader(name)
+            places = tuple(_places(leaf, dim, along) for dim, along in labels.items())
+            parts.append(_Part(reader, reader.files.shape[0], places))
         else:
-            parts.append(_Part(None, _size([group], dims[0])))
-    dtype = np.result_type(*(group.dtype(name) for group in having))
-    shape = (sum(part.rows for part in parts), *sizes)
+            parts.append(_Part(None, leaf.size(dims[0])))
+    dtype = np.result_type(*(leaf.arrays[name].numpy_dtype() for leaf in having))
+    shape = (sum(part.rows for part in parts), *map(len, labels.values()))
     data = indexing.LazilyIndexedArray(StackedArray(parts, shape, dtype))
-    cut = [encoding(group.leaf, group.paths[name]) for group in having]
+    cut = [encoding(leaf, name) for leaf in having]
     same = cut[0] if all(other == cut[0] for other in cut) else {}
-    return xr.Variable(dims, data, _described(groups, name), same)
+    return xr.Variable(dims, data, _described(leaves, name), same)
 
 
-def _places(group: Group, name: str, labels: NDArray[Any]) -> NDArray[np.intp]:
-    own = {label: at for at, label in enumerate(group.leaf.read(group.paths[name]).tolist())}
-    return np.array([own.get(label, -1) for label in labels.tolist()], np.intp)
+def _places(leaf: Leaf, dim: str, labels: NDArray[Any]) -> NDArray[np.intp] | None:
+    """Where the labels of a dimension lie in a leaf, -1 for nowhere; None where they are the leaf's own."""
+    own = leaf.read(dim).tolist() if dim in leaf.paths else list(range(leaf.size(dim)))
+    wanted = labels.tolist()
+    if own == wanted:
+        return None
+    at = {label: position for position, label in enumerate(own)}
+    return np.array([at.get(label, -1) for label in wanted], np.intp)
 
 
-def _size(groups: Sequence[Group], dim: str) -> int:
-    """Length of a dimension without labels, in which all groups agree that have it."""
-    sizes = {group: size for group in groups if (size := group.size(dim)) is not None}
-    if len(set(sizes.values())) > 1:
-        listed = ", ".join(f"{size} in {group.leaf.source.label}" for group, size in sizes.items())
+def _size(leaves: Sequence[Leaf], dim: str) -> int:
+    """Length of a dimension without labels, in which all leaves agree; the most ranks that any of them has."""
+    sizes = {leaf.source.label: leaf.size(dim) for leaf in leaves}
+    if len(set(sizes.values())) > 1 and dim != RANK:
+        listed = ", ".join(f"{size} in {label}" for label, size in sizes.items())
         raise DamagedArtifact(f"{dim}: artifacts of one cell differ, {listed}; run `dvc repro`")
-    return next(iter(sizes.values()))
+    return max(sizes.values())
 
 
-def _described(groups: Sequence[Group], name: str) -> dict[str, str]:
-    fields = [group.field(name) for group in groups if name in group.paths]
+def _described(leaves: Sequence[Leaf], name: str) -> dict[str, str]:
+    fields = [leaf.schema.field_of(name) for leaf in leaves if name in leaf.paths]
     return {
         "description": " or ".join(dict.fromkeys(field.description for field in fields)),
         "units": " or ".join(dict.fromkeys(field.units for field in fields)),
     }
 
 
-def _attributes(groups: Sequence[Group]) -> dict[str, Any]:
+def _attributes(leaves: Sequence[Leaf]) -> dict[str, Any]:
     """Attributes that the leaves share; lists are joined, and what contradicts itself is left out."""
     together: dict[str, Any] = {}
-    every = [group.leaf.attributes for group in groups]
+    every = [leaf.attributes for leaf in leaves]
     for name in dict.fromkeys(name for attributes in every for name in attributes):
         values = [attributes[name] for attributes in every if name in attributes]
         if all(isinstance(value, list) for value in values):

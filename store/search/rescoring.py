@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
+from store.search.neighbours import Neighbours
 from store.search.summation import sum_rows
 from store.search.vectors import Floats, check_vectors, row_blocks
 
@@ -66,11 +67,11 @@ class Rescorer:
 
 def rescored(
     candidates: NDArray[np.int64], scores: NDArray[np.float64], k: int, oversample: int
-) -> NDArray[np.int64]:
+) -> Neighbours:
     """The k best of each query's first `oversample × k` candidates (or of all, where these are fewer).
 
     candidates: (queries, candidates) int64, best of the first stage first. scores: those of the second stage.
-    Returns (queries, k) int64 rows, the larger score first and among equal scores the smaller row.
+    The larger score comes first, and among equal scores the smaller row.
     """
     if scores.shape != candidates.shape or candidates.ndim != 2:
         raise InvalidInput(
@@ -82,7 +83,8 @@ def rescored(
         raise InvalidInput(f"oversample is {oversample}: give at least 1")
     depth = min(oversample * k, candidates.shape[1])
     best = np.lexsort((candidates[:, :depth], -scores[:, :depth]), axis=1)[:, :k]
-    return np.take_along_axis(candidates, best, axis=1)
+    rows, kept = (np.take_along_axis(array, best, axis=1) for array in (candidates, scores))
+    return Neighbours(rows, kept, larger_is_better=True)
 
 
 def _check_candidates(candidates: NDArray[np.int64], queries: int) -> None:

@@ -81,7 +81,9 @@ def test_status_is_a_line_a_cell_and_a_column_an_experiment(project: Path) -> No
         "E6 search-quantized",
         "E7 geometry",
         "quality",
-        "search-extended",
+        "search-further",
+        "rescore",
+        "quality-further",
     ]
     cells = [re.split(r" {2,}", line.strip()) for line in lines[2:11]]
     assert {len(cell) for cell in cells} == {len(header)}

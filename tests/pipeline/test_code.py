@@ -55,7 +55,7 @@ def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
     for package in ("analysis", "pipeline", "stages", "store"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     assert affected(tmp_path, "analysis/geometry/cell.py") == {"geometry"}
-    extension = {"extend", "search-extended"}
+    extension = {"extend", "search-further", "rescore"}
     assert affected(tmp_path, "store/codecs/pq.py") == {"quantize", "search-quantized", *extension}
     assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary", *extension}
     # The core does not know the codecs beyond it.

@@ -25,8 +25,8 @@ def test_fan_in_stages_list_every_cell_literally(tmp_path: Path) -> None:
     assert [dep for dep in stages["results"]["deps"] if "/quality/" in dep] == [
         f"lake.zarr/quality/{cell}" for cell in cells
     ]
-    assert [dep for dep in stages["results"]["deps"] if "/extended_quality/" in dep] == [
-        f"lake.zarr/extended_quality/{cell}" for cell in cells
+    assert [dep for dep in stages["results"]["deps"] if "/further_quality/" in dep] == [
+        f"lake.zarr/further_quality/{cell}" for cell in cells
     ]
     assert [dep for dep in stages["failures"]["deps"] if dep.startswith("corpora/")] == [
         "corpora/first",
@@ -42,17 +42,17 @@ def test_what_is_not_kept_is_not_cached(tmp_path: Path) -> None:
     stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
     cell = "${item.model}/${item.dataset}"
     assert stages["extend"]["outs"] == [
-        {f"lake.zarr/extended_codes/{cell}": {"cache": False, "persist": True}}
+        {f"lake.zarr/further_codes/{cell}": {"cache": False, "persist": True}}
     ]
-    assert stages["search-extended"]["outs"] == [{f"lake.zarr/extended_quality/{cell}": {"persist": True}}]
+    assert stages["quality-further"]["outs"] == [{f"lake.zarr/further_quality/{cell}": {"persist": True}}]
 
 
 def test_a_stage_may_depend_on_the_cutoffs_beside_its_own_section(tmp_path: Path) -> None:
     make_project(tmp_path)
     stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
-    assert stages["search-extended"]["params"] == [
-        {"code.yaml": ["search-extended"]},
-        "search_extended",
+    assert stages["search-further"]["params"] == [
+        {"code.yaml": ["search-further"]},
+        "search_further",
         "search.k",
     ]
 
@@ -98,6 +98,6 @@ def test_stage_module_and_section_have_one_name() -> None:
     content: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
     for stage in params.stages().values():
         assert (ROOT / "stages" / f"{stage.module}.py").is_file()
-        # The three searches and quality share one choice, the cut-offs.
+        # The searches of the core and both stages of quality share one choice, the cut-offs.
         assert stage.section in {stage.module, "search", ""}
         assert not stage.section or stage.section in content

@@ -88,7 +88,7 @@ class Collection:
         content["models"] = {"tiny": tiny_spec(model).model_dump()}
         content["study"] = {"name": "tiny", "models": ["tiny"], "datasets": ["first"], "sweeps": {}}
         content["embed"] |= {"batch_size": 16, "slab": SLAB}
-        content["quantize"]["pq"] = {"bytes": [4], "seeds": [0, 1], "iterations": 2}
+        content["quantize"]["codecs"]["pq"] = {"code_bytes": [4], "seeds": [0, 1], "iterations": 2}
         write_params(root, content)
         graph.write(root, params.load(root))
         return cls(root)
@@ -223,9 +223,9 @@ def test_new_judgements_of_the_first_slab_are_measured_anew(
         (lambda content: content["models"]["tiny"].update(max_tokens=8), "texts"),
         (lambda content: content["embed"].update(batch_size=3), "texts"),
         (lambda content: content["embed"].update(slab=65), "texts"),
-        (lambda content: content["binarize"].update(bits=[64, 256]), "phase1"),
-        (lambda content: content["binarize"].update(seeds=[0, 2]), "phase1"),
-        (lambda content: content["quantize"]["pq"].update(iterations=1), "pq"),
+        (lambda content: content["binarize"]["codecs"]["phase1"].update(bits=[64, 256]), "phase1"),
+        (lambda content: content["binarize"]["codecs"]["phase1"].update(seeds=[0, 2]), "phase1"),
+        (lambda content: content["quantize"]["codecs"]["pq"].update(iterations=1), "pq"),
         (lambda content: content["quantize"].update(fit_sample=299), "pq"),
     ],
     ids=["prefix", "cut", "batch", "slab", "bits", "seeds", "iterations", "sample"],

@@ -48,8 +48,11 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["study"]["models"].append("lsa-32"), r"study\.models\.2: 'lsa-32' is named twice"),
     (lambda c: c["study"].update(models=[]), r"study\.models: is empty"),
     (lambda c: c.update(binarise={}), r"binarise: is not a known key"),
-    (lambda c: c["binarize"].update(bit=[64]), r"binarize\.bit: is not a known key"),
-    (lambda c: c["quantize"]["pq"].update(byte=[8]), r"quantize\.pq\.byte: is not a known key"),
+    (lambda c: c["binarize"].update(bits=[64]), r"binarize\.bits: is not a known key"),
+    (
+        lambda c: c["quantize"]["codecs"]["pq"].update(byte=8),
+        r"quantize\.codecs\.pq: codec pq: byte: is not a known key",
+    ),
     (lambda c: c["geometry"].update(samples=1), r"geometry\.samples: is not a known key"),
     (lambda c: c["correlate"]["settings"].update(draws=1), r"correlate\.settings\.draws: is not a known key"),
     (lambda c: c["models"]["lsa-32"].update(dim=3), r"models\.lsa-32\..*dim: is not a known key"),
@@ -73,12 +76,18 @@ CASES: list[tuple[Change, str]] = [
             "",
         )
     ),
-    (lambda c: c["binarize"].update(bits=[12]), r"binarize\.bits: 12 is not a positive multiple of 8"),
-    (lambda c: c["binarize"].update(bits=[0]), r"binarize\.bits: 0 is not a positive multiple of 8"),
-    (lambda c: c["binarize"].update(bits=[128, 64]), r"binarize\.bits: lengths must be ascending"),
-    (lambda c: c["binarize"].update(bits="many"), r"binarize\.bits: .*; got 'many'"),
-    (lambda c: c["binarize"].update(seeds=[1, 1]), r"binarize\.seeds: seeds must be distinct"),
-    (lambda c: c["quantize"]["pq"].update(bytes=[0]), r"quantize\.pq\.bytes\.0: .*got 0"),
+    (
+        lambda c: c["binarize"]["codecs"]["phase1"].update(bits="many"),
+        r"binarize\.codecs\.phase1: codec phase1: bits: .*; got 'many'",
+    ),
+    (
+        lambda c: c["binarize"]["codecs"].update(itq={}),
+        r"binarize\.codecs\.itq: codec 'itq' is not known here: choose one of phase1",
+    ),
+    (
+        lambda c: c["quantize"]["codecs"]["pq"].update(code_bytes=[0]),
+        r"quantize\.codecs\.pq: codec pq: code_bytes is 0: give at least 1",
+    ),
     (lambda c: c["search"].update(k=[10, 1]), r"search\.k: cut-offs must be ascending"),
     (lambda c: c["results"]["headline"].update(k=7), r"results\.headline\.k: 7 is not one of search\.k"),
     (lambda c: c["correlate"].update(k=7), r"correlate\.k: 7 is not one of search\.k"),
@@ -87,18 +96,20 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["models"].update({"a.b": c["models"]["lsa-32"]}), r"models\.a\.b: 'a\.b' is not a label"),
     (lambda c: c["datasets"].update({"a/b": c["datasets"]["first"]}), r"datasets\.a/b: 'a/b' is not a label"),
     (lambda c: c["models"]["lsa-32"].update(source="magic"), r"models\.lsa-32.*magic"),
-    (lambda c: c["extend"].update(codecs={}), r"extend\.codecs: .*at least 1 item"),
-    (lambda c: c["extend"].update(fit_sample=0), r"extend\.fit_sample: .*got 0"),
-    (codec("nope"), r"extend\.codecs\.nope: codec 'nope' is not known: choose one of bfloat16,"),
-    (lambda c: c["extend"]["codecs"].update(int4=4), r"extend\.codecs\.int4: .*dictionary.*got 4"),
     (
-        codec("itq-64", codec="itq", bits=64, iterations=1, seeds=[0]),
-        r"extend\.codecs: itq-64: codec is not a known key; name the entry after its codec",
+        lambda c: c["extend"].update(codecs={}),
+        r"extend\.codecs: give settings by codec, of at least one codec",
     ),
-    (lambda c: c["extend"].update(codecs=["int4"]), r"extend\.codecs: .*dictionary"),
+    (lambda c: c["extend"].update(fit_sample=0), r"extend\.fit_sample: .*got 0"),
+    (codec("nope"), r"extend\.codecs\.nope: codec 'nope' is not known here: choose one of bfloat16,"),
+    (
+        lambda c: c["extend"]["codecs"].update(int4=4),
+        r"extend\.codecs\.int4: expected settings by name, got 4",
+    ),
+    (lambda c: c["extend"].update(codecs=["int4"]), r"extend\.codecs: give settings by codec"),
     (
         codec("pq", code_bytes=4, seeds=[0], iterations=1),
-        r"extend\.codecs\.pq: codec 'pq' is the business of the stage quantize",
+        r"extend\.codecs\.pq: codec 'pq' is not known here: choose one of bfloat16,",
     ),
     (
         codec("itq", bits=[16, 12], seeds=[0], iterations=1),
@@ -117,7 +128,10 @@ CASES: list[tuple[Change, str]] = [
         r"extend\.codecs\.itq: seed is not a known key; write seeds, a list",
     ),
     (codec("itq", bits=64, iterations=1, seeds=[1, 1]), r"extend\.codecs\.itq: seeds must be distinct"),
-    (codec("itq", bits=64, iterations=1, seeds=[-1]), r"extend\.codecs\.itq\.seeds\.0: .*got -1"),
+    (
+        codec("itq", bits=64, iterations=1, seeds=[-1]),
+        r"extend\.codecs\.itq: seeds: give whole numbers from 0 .*got \[-1\]",
+    ),
     (
         codec("itq", bits=[64, 64], iterations=1, seeds=[0]),
         r"extend\.codecs\.itq: bits: give at least one value, and each once",
@@ -144,47 +158,47 @@ CASES: list[tuple[Change, str]] = [
         r"extend\.codecs\.int4: codec int4: bits: is not a known key; .* its spelling; there are none",
     ),
     (
-        lambda c: c["search_extended"].update(asymmetric=["pq"]),
-        r"search_extended\.asymmetric: 'pq' is not a binary codec: choose among itq, phase1, sign",
+        lambda c: c["search_further"].update(asymmetric=["pq"]),
+        r"search_further\.asymmetric: 'pq' is not a binary codec: choose among itq, phase1, sign",
     ),
     (
-        lambda c: c["search_extended"].update(asymmetric=["itq", "itq"]),
-        r"search_extended\.asymmetric: codecs must be distinct",
+        lambda c: c["search_further"].update(asymmetric=["itq", "itq"]),
+        r"search_further\.asymmetric: codecs must be distinct",
     ),
     (
         lambda c: (
             c["extend"]["codecs"].pop("sign"),
-            c["search_extended"].update(asymmetric=["sign"]),
+            c["search_further"].update(asymmetric=["sign"]),
         ),
-        r"search_extended\.asymmetric: 'sign' has no codes in this study; choose among phase1, pq, int8, float16",
+        r"search_further\.asymmetric: 'sign' has no codes in this study; choose among phase1, pq, int8, float16",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(first=["pq", "float32"]),
-        r"search_extended\.rescore\.first: 'float32' has no codes in this study",
+        lambda c: c["rescore"].update(first=["pq", "float32"]),
+        r"rescore\.first: 'float32' has no codes in this study",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(first=["pq", "pq"]),
-        r"search_extended\.rescore\.first: codecs must be distinct",
+        lambda c: c["rescore"].update(first=["pq", "pq"]),
+        r"rescore\.first: codecs must be distinct",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(first=[]),
-        r"search_extended\.rescore\.first: .*at least 1",
+        lambda c: c["rescore"].update(first=[]),
+        r"rescore\.first: .*at least 1",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(second=["pq"]),
-        r"search_extended\.rescore\.second\.0: .*'int8' or 'float32'",
+        lambda c: c["rescore"].update(second=["pq"]),
+        r"rescore\.second\.0: .*'int8' or 'float32'",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(oversample=[4, 1]),
-        r"search_extended\.rescore\.oversample: multiples of k must be ascending and distinct",
+        lambda c: c["rescore"].update(oversample=[4, 1]),
+        r"rescore\.oversample: multiples of k must be ascending and distinct",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(oversample=[0, 1]),
-        r"search_extended\.rescore\.oversample\.0: .*got 0",
+        lambda c: c["rescore"].update(oversample=[0, 1]),
+        r"rescore\.oversample\.0: .*got 0",
     ),
     (
-        lambda c: c["search_extended"]["rescore"].update(k=7),
-        r"search_extended\.rescore\.k: 7 is not one of search\.k",
+        lambda c: c["rescore"].update(k=7),
+        r"rescore\.k: 7 is not one of search\.k",
     ),
     (lambda c: c["regimes"].update(k=7), r"regimes\.k: 7 is not one of search\.k"),
     (lambda c: c["regimes"].update(metric="map"), r"regimes\.metric: .*got 'map'"),
@@ -198,16 +212,16 @@ CASES: list[tuple[Change, str]] = [
         r"sweeps\.reduced\.search: is not a known key",
     ),
     (
-        lambda c: c["sweeps"]["reduced"]["binarize"].update(bits=[12]),
-        r"sweeps\.reduced\.binarize\.bits: 12 is not a positive multiple of 8",
+        lambda c: c["sweeps"]["reduced"]["binarize"]["codecs"]["phase1"].update(bits=[12]),
+        r"sweeps\.reduced\.binarize\.codecs\.phase1: codec phase1: bits is 12: give a positive multiple of 8",
     ),
     (lambda c: c["sweeps"].update({"a.b": {}}), r"sweeps\.a\.b: 'a\.b' is not a label"),
     (
         lambda c: c["sweeps"]["reduced"].update(
-            search_extended={**c["search_extended"], "asymmetric": ["sign-mean", "itq"]},
+            search_further={"asymmetric": ["sign-mean", "itq"]},
             extend={**c["extend"], "codecs": {"sign-mean": {}}},
         ),
-        r"sweeps\.reduced\.search_extended\.asymmetric: 'itq' has no codes in this study; "
+        r"sweeps\.reduced\.search_further\.asymmetric: 'itq' has no codes in this study; "
         r"choose among phase1, pq, int8, sign-mean, or add it to sweeps\.reduced\.extend\.codecs",
     ),
     (lambda c: c["results"].update(allow_partial="some"), r"results\.allow_partial: .*got 'some'"),

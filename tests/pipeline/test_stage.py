@@ -26,7 +26,7 @@ def run(tmp_path: Path) -> Run[None]:
             leaf.write(name, np.array([1.5, 0.25]))
         leaf.write("sample_size", np.array([10, 20], np.int32))
         leaf.describe(**CELL, confidence=0.95)
-    stage = Stage(name="reads", per=STUDY, reads=(GEOMETRY,))
+    stage = Stage("reads", STUDY, reads=(GEOMETRY,))
     study = Study(name="tiny", models=("m",), datasets=("d",), sweeps={})
     return Run(stage, None, study, layout, keys={}, compute=Compute(scheduler="threads", device="cpu"))
 

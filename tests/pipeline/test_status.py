@@ -84,8 +84,8 @@ def computed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     # Few further codecs: how many there are makes no difference here.
     codecs = content["extend"]["codecs"]
     content["extend"]["codecs"] = {name: codecs[name] for name in ("float16", "sign")}
-    content["search_extended"]["asymmetric"] = ["phase1", "sign"]
-    content["search_extended"]["rescore"]["first"] = ["phase1", "sign"]
+    content["search_further"]["asymmetric"] = ["phase1", "sign"]
+    content["rescore"]["first"] = ["phase1", "sign"]
     shutil.rmtree(project.root / "studies")
     (project.root / "studies").mkdir()
     for name, selected in STUDIES.items():
@@ -190,15 +190,16 @@ def test_a_remote_that_cannot_be_asked_is_a_note(project: Checkout) -> None:
 
 def test_what_makes_a_step_stale_is_named(project: Checkout) -> None:
     content = yaml.safe_load((project.root / "params.yaml").read_text())
-    content["sweeps"]["reduced"]["quantize"]["pq"]["iterations"] = 5
+    content["sweeps"]["reduced"]["quantize"]["codecs"]["pq"]["iterations"] = 5
     # Another sweep's section is no concern of this cell.
-    content["quantize"]["pq"]["iterations"] = 6
+    content["quantize"]["codecs"]["pq"]["iterations"] = 6
     write_params(project.root, content)
     steps = {step.name: (step.state, step.why) for step in status(project).steps if step.state != DONE}
     behind = {
         "search-quantized@lsa-64-first": "follows from quantize@lsa-64-first",
         "quality@lsa-64-first": "follows from search-quantized@lsa-64-first",
-        "search-extended@lsa-64-first": "follows from quantize@lsa-64-first",
+        "rescore@lsa-64-first": "follows from quantize@lsa-64-first",
+        "quality-further@lsa-64-first": "follows from rescore@lsa-64-first",
     }
     assert {name: steps[name] for name in steps if name not in OF_A_STUDY} == {
         "quantize@lsa-64-first": (STALE, "sweeps.reduced.quantize changed"),
@@ -248,7 +249,7 @@ def allow_partial(project: Checkout, allowed: bool) -> None:
 def test_an_unfinished_study_is_looked_at_when_that_is_allowed(project: Checkout) -> None:
     study.use(project.root, "more")
     # Half a cell: the core is here, the further codecs are not.
-    half = "lake.zarr/extended_quality/lsa-32/first"
+    half = "lake.zarr/further_quality/lsa-32/first"
     shutil.rmtree(project.root / half)
     refused = project.stages("results", check=False)
     assert refused.stderr == (
@@ -261,7 +262,7 @@ def test_an_unfinished_study_is_looked_at_when_that_is_allowed(project: Checkout
     assert deps == [
         "lake.zarr/quality/lsa-32/first",
         "lake.zarr/quality/lsa-64/first",
-        "lake.zarr/extended_quality/lsa-64/first",
+        "lake.zarr/further_quality/lsa-64/first",
     ]
     output = project.dvc("repro", "report").stdout
     assert started(output) == {"results", "report"}
@@ -269,9 +270,9 @@ def test_an_unfinished_study_is_looked_at_when_that_is_allowed(project: Checkout
     results = open_lake(project.root).results
     missing = results.missing.stack(cell=("model", "dataset"))
     said = dict(zip(missing.cell.values.tolist(), missing.values.tolist(), strict=True))
-    both = "quality extended_quality"
+    both = "quality further_quality"
     assert said == {
-        ("lsa-32", "first"): "extended_quality",
+        ("lsa-32", "first"): "further_quality",
         ("lsa-32", "second"): both,
         ("lsa-64", "first"): "",
         ("lsa-64", "second"): both,
@@ -285,7 +286,7 @@ def test_an_unfinished_study_is_looked_at_when_that_is_allowed(project: Checkout
     ]
     figures = json.loads((project.root / "report/metrics.json").read_text())
     assert (figures["cells"], figures["cells_incomplete"]) == (2, 3)
-    assert "missing: lsa-32 × first: extended_quality; lsa-32 × second: " in output
+    assert "missing: lsa-32 × first: further_quality; lsa-32 × second: " in output
 
     # What is there later joins when the graph is written anew; without the permission everything is wanted.
     project.dvc("checkout", half)

@@ -80,8 +80,8 @@ def test_a_study_has_the_cells_and_lengths_of_the_plan(name: str, project: Path)
     assert graph.check(project, parsed) == frozenset()
     found = {
         (keys["model"], keys["dataset"]): (
-            list(parsed.section("binarize", keys).bits),
-            list(parsed.section("quantize", keys).pq.bytes),
+            [group.codecs[0].bits for group in parsed.section("binarize", keys).codecs["phase1"]],
+            [group.codecs[0].code_bytes for group in parsed.section("quantize", keys).codecs["pq"]],
         )
         for keys in parsed.study.cells()
     }
@@ -93,10 +93,9 @@ def test_a_study_has_the_cells_and_lengths_of_the_plan(name: str, project: Path)
 def test_tier_3_adds_opq_and_the_depth_of_re_scoring(project: Path) -> None:
     parsed = study.use(project, "tier3")
     keys = {"model": BGE, "dataset": "nq"}
-    groups = parsed.section("extend", keys).groups()
-    assert {name for name, group in groups.items() if group.key == "opq"} == {"opq-16", "opq-32"}
-    rescore = parsed.section("search_extended", keys).rescore
-    assert set(rescore.oversample) > set(parsed.section("search_extended").rescore.oversample)
+    assert [group.name for group in parsed.section("extend", keys).codecs["opq"]] == ["opq-16", "opq-32"]
+    rescore = parsed.section("rescore", keys)
+    assert set(rescore.oversample) > set(parsed.section("rescore").oversample)
     assert {"phase1", "pq", "opq"} <= set(rescore.first)
 
 
@@ -143,7 +142,7 @@ def test_only_what_has_a_wider_sweep_in_full_runs_again_there(project: Path) -> 
     tiers = graph.expand(study.use(project, "tiers"))
     full = graph.expand(study.use(project, "full"))
     other = {name for name, stage in full.items() if stage != tiers[name]}
-    swept = ("binarize", "quantize", "extend", "search-extended")
+    swept = ("binarize", "quantize", "extend", "rescore")
     assert other == {f"{stage}@{BGE}-{dataset}" for stage in swept for dataset in COLLECTIONS}
 
 
@@ -230,8 +229,9 @@ def test_cells_with_sweeps_are_named_as_in_a_matrix(tmp_path: Path) -> None:
     }
     # What the sweep does not state stands in the section itself.
     assert parsed.place("extend", {"model": "lsa-64", "dataset": "second"}) == "extend"
-    assert parsed.section("binarize", {"model": "lsa-64", "dataset": "second"}).bits == (128,)
-    assert parsed.section("binarize", {"model": "lsa-64", "dataset": "first"}).bits == (64, 128)
+    for dataset, names in (("second", ["phase1-128"]), ("first", ["phase1-64", "phase1-128"])):
+        section = parsed.section("binarize", {"model": "lsa-64", "dataset": dataset})
+        assert [group.name for group in section.groups()] == names
 
 
 def test_every_stage_of_a_cell_has_the_same_command_in_both_forms(tmp_path: Path) -> None:
@@ -251,12 +251,12 @@ def test_make_core_names_the_core_alone(project: Path) -> None:
     (line,) = [line for line in makefile.splitlines() if " dvc repro " in line]
     targets = line.partition(" dvc repro ")[2].split()
     stages = params.stages()
-    makers = {schema.artifact: stage.name for stage in stages.values() for schema in stage.writes}
+    makers = {schema.artifact: stage.name for stage in stages.values() for schema in stage.outputs}
     needed, waiting = set(), list(targets)
     while waiting:
         name = waiting.pop()
         needed.add(name)
-        waiting += [makers[schema.artifact] for schema in stages[name].reads]
+        waiting += [makers[schema.artifact] for schema in stages[name].inputs]
     planned = params.load(ROOT).budget.experiments
     experiments = {stage for number in range(1, 9) for stage in planned[f"E{number}"].stages}
     assert len(experiments) == 8

@@ -17,7 +17,8 @@ from analysis.intervals.simultaneous import Member, compare_family
 from analysis.relation.points import RelationSettings
 from analysis.relation.relate import relate
 from analysis.report.tables import csv_text
-from store.codecs.registry import CODECS, build
+from store.codecs.registry import CODECS
+from store.codecs.settings import build
 
 SETTINGS: dict[str, int] = {"code_bytes": 8, "bits": 16, "dimensions": 16, "seed": 1, "iterations": 6}
 """Of every codec: those of them that it has."""
@@ -45,7 +46,7 @@ def codecs(documents: NDArray[np.float16], queries: NDArray[np.float16]) -> Iter
     """Each codec's state, its codes, and the neighbours found with them."""
     for key, kind in CODECS.items():
         fields: Any = dataclasses.fields(kind)  # type: ignore[arg-type]
-        codec = build(key, {field.name: SETTINGS[field.name] for field in fields})
+        codec = build(kind, {field.name: SETTINGS[field.name] for field in fields})
         state = codec.fit(documents)
         codes = codec.encode(state, documents)
         top = codec.search(state, queries, 10)

@@ -78,12 +78,15 @@ def tiny_params(data: Path) -> dict[str, Any]:
     }
     content["sweeps"] = {
         "reduced": {
-            "binarize": {"bits": [128], "seeds": [0, 1]},
-            "quantize": {**content["quantize"], "pq": {"bytes": [16], "seeds": [0], "iterations": 4}},
+            "binarize": {"codecs": {"phase1": {"bits": [128], "seeds": [0, 1]}}},
+            "quantize": {
+                **content["quantize"],
+                "codecs": {"pq": {"code_bytes": [16], "seeds": [0], "iterations": 4}, "int8": {}},
+            },
         }
     }
-    content["binarize"] = {"bits": [64, 128], "seeds": [0, 1]}
-    content["quantize"]["pq"] = {"bytes": [8, 16], "seeds": [0], "iterations": 4}
+    content["binarize"]["codecs"]["phase1"] = {"bits": [64, 128], "seeds": [0, 1]}
+    content["quantize"]["codecs"]["pq"] = {"code_bytes": [8, 16], "seeds": [0], "iterations": 4}
     content["extend"]["codecs"] = {
         "float16": {},
         "bfloat16": {},
@@ -100,14 +103,12 @@ def tiny_params(data: Path) -> dict[str, Any]:
         "rq": {"code_bytes": [2], "seeds": [0], "iterations": 2},
     }
     content["search"] = {"k": [1, 10, 20]}
-    content["search_extended"] = {
-        "asymmetric": ["phase1", "sign", "itq"],
-        "rescore": {
-            "first": ["phase1", "pq", "itq"],
-            "second": ["int8", "float32"],
-            "k": 10,
-            "oversample": [1, 4],
-        },
+    content["search_further"] = {"asymmetric": ["phase1", "sign", "itq"]}
+    content["rescore"] = {
+        "first": ["phase1", "pq", "itq"],
+        "second": ["int8", "float32"],
+        "k": 10,
+        "oversample": [1, 4],
     }
     content["regimes"] |= {"draws": 1000}
     content["failures"] |= {"draws": 1000, "worst": 3}

@@ -28,11 +28,12 @@ ARTIFACTS = {
     "embed": "embeddings",
     "binarize": "binary_codes",
     "quantize": "quantized_codes",
-    "extend": "extended_codes",
+    "extend": "further_codes",
     "exact": "exact_neighbours",
     "search-binary": "binary_neighbours",
     "search-quantized": "quantized_neighbours",
-    "search-extended": "extended_quality",
+    "search-further": "further_neighbours",
+    "rescore": "rescored_neighbours",
 }
 
 
@@ -43,7 +44,7 @@ def small_blocks() -> Iterator[None]:
         # On a machine that is busy with other work a worker may need a while to answer.
         patch.setattr(engine, "CONNECT_SECONDS", 60.0)
         patch.setattr("store.leaf.growth.BLOCK_ROWS", 64)
-        patch.setattr("pipeline.blocks.SEARCH_ROWS", 32)
+        patch.setattr("pipeline.cells.blocks.SEARCH_ROWS", 32)
         yield
 
 
@@ -67,8 +68,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "rabitq": {"seeds": [0]},
             "opq": {"code_bytes": [8], "seeds": [0], "iterations": 2},
         }
-        content["search_extended"]["asymmetric"] = ["sign-mean"]
-        content["search_extended"]["rescore"]["first"] = ["pq"]
+        content["search_further"]["asymmetric"] = ["sign-mean"]
+        content["rescore"]["first"] = ["pq"]
         folder = root / "data" / "first"
         judged = dict(
             line.split("\t")[:2] for line in (folder / "qrels/test.tsv").read_text().splitlines()[1:]
@@ -83,7 +84,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "queries.jsonl").write_text("\n".join(lines) + "\n")
 
     make_project(root, change)
-    run_cell(root, **CELL, until="search-extended")
+    run_cell(root, **CELL, until="rescore")
     left_out = open_leaf(Layout(root).leaf("judgements", {"dataset": "first"}), JUDGEMENTS).read("self_row")
     assert 0 < np.count_nonzero(left_out >= 0) < len(left_out)
     return root
@@ -144,7 +145,7 @@ def test_two_workers_make_the_same_bytes(
     assert len(results) >= 7 - (stage == "embed")
 
 
-EXTENSION = ("embed", "extend", "search-extended")
+EXTENSION = ("embed", "extend", "search-further", "rescore")
 KILLED = [pytest.param(name, marks=[pytest.mark.full] * (name in EXTENSION)) for name in ARTIFACTS]
 
 

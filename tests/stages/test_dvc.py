@@ -30,7 +30,7 @@ from tests.stages.test_pipeline import digests
 MODELS = ("lsa-32", "lsa-64")
 DATASET = "first"
 OF_A_STUDY = {"results", "regimes", "failures", "correlate", "report"}
-EXTENSION = ("extend", "search-extended")
+EXTENSION = ("extend", "search-further", "rescore")
 
 EXP_SHOW = (
     "dvc exp show --md --hide-workspace --only-changed --drop '.*/.*|.*ci_.*|Created' "
@@ -44,7 +44,7 @@ def settings() -> dict[str, Any]:
     content = tiny_params(Path())
     content["datasets"] = {DATASET: {**content["datasets"][DATASET], "path": DATASET}}
     content["study"] = {"name": "tiny", "models": list(MODELS), "datasets": [DATASET], "sweeps": {}}
-    content["quantize"]["pq"]["bytes"] = [4, 8]
+    content["quantize"]["codecs"]["pq"]["code_bytes"] = [4, 8]
     content["results"]["headline"] |= {
         "codecs": {"float32": ["float32", 0], "pq-4": ["pq", 32], "phase1-64": ["phase1", 64]},
         "versus": ["phase1-64", "pq-4"],
@@ -117,8 +117,8 @@ def test_a_second_run_runs_nothing(computed: Computed) -> None:
 def test_git_sees_the_lock_the_report_and_the_groups_above_the_leaves(computed: Computed) -> None:
     expected = {"code.yaml", "dvc.lock", "lake.zarr/zarr.json"}
     for stage in params.stages().values():
-        expected.update((*stage.files, *stage.metrics))
-        for schema in stage.writes:
+        expected.update(file.path for file in stage.files)
+        for schema in stage.outputs:
             if schema.keys:
                 expected.add(f"lake.zarr/{schema.artifact}/zarr.json")
             if schema.keys == CELL:
@@ -150,7 +150,7 @@ def test_leaves_are_ignored_by_git_and_the_groups_above_them_are_not(computed: C
 
 
 def test_one_setting_of_pq_reruns_pq_only(project: Checkout) -> None:
-    change_params(project, lambda content: content["quantize"]["pq"].update(iterations=5))
+    change_params(project, lambda content: content["quantize"]["codecs"]["pq"].update(iterations=5))
     reason = [{"changed deps": {"params.yaml": {"quantize": "modified"}}}]
     assert changed(project) == dict.fromkeys(of_cells("quantize"), reason)
 
@@ -238,8 +238,10 @@ def test_results_are_never_made_from_some_of_the_cells(project: Checkout) -> Non
 
 def test_an_experiment_runs_what_its_parameter_affects_and_is_shown_in_one_line(project: Checkout) -> None:
     before = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
-    output = project.dvc("exp", "run", "--name", "one-iteration", "-S", "quantize.pq.iterations=1").stdout
-    affected = of_cells("quantize", "search-quantized", "quality", "search-extended")
+    output = project.dvc(
+        "exp", "run", "--name", "one-iteration", "-S", "quantize.codecs.pq.iterations=1"
+    ).stdout
+    affected = of_cells("quantize", "search-quantized", "quality", "rescore", "quality-further")
     assert started(output) == affected | OF_A_STUDY
     after = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
     assert {name for name in before if before[name] != after[name]} == {"pq-4"}
@@ -252,7 +254,7 @@ def test_an_experiment_runs_what_its_parameter_affects_and_is_shown_in_one_line(
         "Experiment",
         *(f"recall_at_10.{name}" for name in before),
         "phase1-64_minus_pq-4.mean",
-        "quantize.pq.iterations",
+        "quantize.codecs.pq.iterations",
     ]
     assert [line[0].split()[-1] for line in lines] == ["main", "[one-iteration]"]
     for line, recall, iterations in zip(lines, (before, after), ("4", "1"), strict=True):

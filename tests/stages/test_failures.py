@@ -111,7 +111,7 @@ def test_texts_stay_in_the_local_report_and_a_second_run_gives_the_same_bytes(st
         path for path in (study / "report").rglob("*") if path.is_file() and b"common" in path.read_bytes()
     ]
     assert holding == [study / stage.LOCAL]
-    assert stage.LOCAL not in stage.STAGE.files
+    assert stage.LOCAL not in [file.path for file in stage.STAGE.files]
     assert before[1].count(b"\n## ") <= 5
 
 

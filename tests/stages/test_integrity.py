@@ -181,7 +181,7 @@ def test_parameters_edited_while_a_stage_runs_are_not_taken_for_its_own(
 
     def editing(self: PQCodec, sample: Any) -> Any:
         content = yaml.safe_load((project / "params.yaml").read_text())
-        content["quantize"]["pq"]["iterations"] = 2
+        content["quantize"]["codecs"]["pq"]["iterations"] = 2
         write_params(project, content)
         return fit(self, sample)
 
@@ -193,7 +193,7 @@ def test_parameters_edited_while_a_stage_runs_are_not_taken_for_its_own(
     )
     assert run(project, "quantize", *CELL) == 0
     place = project / f"lake.zarr/quantized_codes/{MODEL}/first"
-    assert origin(place)["settings"]["quantize"]["pq"]["iterations"] == 2
+    assert origin(place)["settings"]["quantize"]["codecs"]["pq"]["iterations"] == 2
 
 
 def test_inputs_replaced_while_a_stage_runs_are_noticed(
@@ -331,7 +331,9 @@ def test_verify_compares_settings_with_those_of_the_lock_file_and_texts_with_jud
 ) -> None:
     lock = checkout.root / "dvc.lock"
     content = yaml.safe_load(lock.read_text())
-    content["stages"][f"quantize@{MODEL}-first"]["params"]["params.yaml"]["quantize"]["pq"]["iterations"] = 24
+    content["stages"][f"quantize@{MODEL}-first"]["params"]["params.yaml"]["quantize"]["codecs"]["pq"][
+        "iterations"
+    ] = 24
     lock.write_text(yaml.safe_dump(content, sort_keys=False))
     texts = checkout.root / "corpora/first/queries.parquet"
     shutil.copy(checkout.root / "corpora/first/documents.parquet", texts)
@@ -386,7 +388,7 @@ def test_of_two_runs_of_a_stage_with_other_parameters_none_is_mixed(checkout: Ch
     before = digests(place)
     first = meddle(checkout, "wait")
     wait_for(checkout.root / "fitting", first)
-    change(checkout.root, lambda content: content["quantize"]["pq"].update(iterations=2))
+    change(checkout.root, lambda content: content["quantize"]["codecs"]["pq"].update(iterations=2))
     second = checkout.stages("quantize", *CELL, check=False)
     assert second.returncode == 1
     assert f"quantize@{MODEL}-first: process {first.pid} on " in second.stderr

@@ -244,7 +244,7 @@ def test_results_refuse_a_study_with_a_missing_cell(
 
 
 def set_pq_bytes(content: dict[str, Any]) -> None:
-    content["quantize"]["pq"]["bytes"] = [24]
+    content["quantize"]["codecs"]["pq"]["code_bytes"] = [24]
 
 
 def set_k(content: dict[str, Any]) -> None:

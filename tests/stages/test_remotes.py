@@ -139,8 +139,15 @@ def test_a_plain_pull_brings_what_is_kept_and_repro_makes_the_rest(
         assert word not in done.output
     assert kept(clone.root) == kept(published.root)
     stages = params.stages().values()
-    recomputed = {stage.name for stage in stages if stage.writes and not any(s.kept for s in stage.writes)}
-    assert recomputed == {"exact", "search-binary", "search-quantized", "extend"}
+    recomputed = {stage.name for stage in stages if stage.outputs and not any(s.kept for s in stage.outputs)}
+    assert recomputed == {
+        "exact",
+        "search-binary",
+        "search-quantized",
+        "extend",
+        "search-further",
+        "rescore",
+    }
     expected = {f"corpus@{DATASET}"} | of_cells(*recomputed)
     # What depends on an output that is not here is listed as well, but runs only if that comes out other.
     absent = {

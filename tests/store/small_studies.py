@@ -37,7 +37,7 @@ def commit_study(layout: Layout, seed: int = 0) -> None:
         leaf.write("phase1/queries", random.randint(0, 256, (2, QUERIES, 4)).astype(np.uint8))
         leaf.write("phase1/seed", np.arange(2, dtype=np.int32))
         leaf.describe_group("phase1", bits=[32])
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, fit_rows=0)
     with commit_leaf(layout, QUALITY, CELL) as leaf:
         for name, values in columns_of([_CONFIGURATION]).items():
             leaf.write(name, values)
@@ -52,7 +52,7 @@ def commit_study(layout: Layout, seed: int = 0) -> None:
             leaf.write(name, values)
         leaf.write("rows", random.randint(0, ROWS, (1, QUERIES, 5)).astype(np.int32))
         leaf.write("scores", random.uniform(size=(1, QUERIES, 5)))
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, undertrained=[])
 
 
 def make_study(root: Path, *, tag: str = "") -> LakeProject:

@@ -15,7 +15,7 @@ import xarray as xr
 from store import open_lake
 from store.artifacts.configuration import columns_of
 from store.artifacts.embeddings import EMBEDDINGS
-from store.artifacts.neighbours import BINARY_NEIGHBOURS
+from store.artifacts.neighbours import BINARY_NEIGHBOURS, RESCORED_NEIGHBOURS
 from store.artifacts.quality import QUALITY
 from store.errors import DamagedArtifact, MissingArtifact
 from store.lake import Lake
@@ -29,6 +29,7 @@ from tests.store.whole_lakes import (
     KS,
     QUANTIZED,
     QUERIES,
+    RANKS,
     RESCORED,
     SEARCHED,
     commit_whole_lake,
@@ -50,17 +51,26 @@ def lake(layout: Layout) -> Lake:
 
 def test_neighbours_of_every_search_lie_side_by_side(lake: Lake, layout: Layout) -> None:
     data = lake.neighbours.sel(**CELL)
-    assert data.rows.sizes == {"configuration": 1 + len(BINARY) + len(QUANTIZED), "query": QUERIES, "rank": 6}
-    assert data.codec.values.tolist() == [each.codec for each in (*EXACT, *BINARY, *QUANTIZED)]
+    every = (*EXACT, *BINARY, *QUANTIZED, *SEARCHED, *RESCORED)
+    assert data.rows.sizes == {"configuration": len(every), "query": QUERIES, "rank": RANKS}
+    assert data.codec.values.tolist() == [each.codec for each in every]
     binary = open_leaf(layout.leaf("binary_neighbours", CELL), BINARY_NEIGHBOURS)
     part = data.isel(configuration=slice(1, 1 + len(BINARY)))
     np.testing.assert_array_equal(part.rows, binary.read("rows"))
-    np.testing.assert_array_equal(part.scores, binary.read("distances").astype("f8"))
+    np.testing.assert_array_equal(part.scores, binary.read("scores"))
     assert data.scores.dtype == np.float64
     np.testing.assert_array_equal(part.tied, binary.read("tied"))
     assert (data.tied[0] == -1).all()
-    assert (data.judged_distance[-len(QUANTIZED) :] == -1).all()
-    assert data.attrs["undertrained"] == "pq"
+    assert (data.judged_distance[-len(RESCORED) :] == -1).all()
+    rescored = data.isel(configuration=slice(-len(RESCORED), None))
+    kept = RANKS - 2
+    np.testing.assert_array_equal(
+        rescored.scores[..., :kept],
+        open_leaf(layout.leaf("rescored_neighbours", CELL), RESCORED_NEIGHBOURS).read("scores"),
+    )
+    assert np.isnan(rescored.scores[..., kept:]).all()
+    assert (rescored.rows[..., kept:] == -1).all()
+    assert data.attrs["undertrained"] == "pq opq"
 
 
 def test_quality_of_every_search_lies_side_by_side_and_what_was_not_measured_is_nan(
@@ -93,17 +103,17 @@ def test_stacked_collections_stay_lazy_and_travel(lake: Lake, layout: Layout) ->
         lake.neighbours.sel(**CELL)
 
 
-def test_groups_that_differ_in_a_dimension_without_labels_are_refused(lake: Lake, layout: Layout) -> None:
+def test_leaves_that_differ_in_a_dimension_without_labels_are_refused(lake: Lake, layout: Layout) -> None:
     with commit_leaf(layout, BINARY_NEIGHBOURS, CELL) as leaf:
         for name, values in columns_of(BINARY[:1]).items():
             leaf.write(name, values)
-        for name in ("rows", "distances"):
+        for name in ("rows", "scores"):
             leaf.write(name, np.zeros((1, QUERIES + 1, 6), np.int32))
         for name in ("closer", "tied"):
             leaf.write(name, np.zeros((1, QUERIES + 1, 1), np.int32))
         leaf.write("k", np.array([1], np.int32))
         leaf.write("judged_distance", np.zeros((1, QUERIES), np.int32))
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, undertrained=[])
     with pytest.raises(
         DamagedArtifact, match=r"query: artifacts of one cell differ, 10 in .*, 11 in .*; run"
     ):

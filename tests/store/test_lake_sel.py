@@ -165,7 +165,7 @@ def test_seeds_in_any_order_and_a_single_one(lake: Lake) -> None:
     assert backwards.seed.values.tolist() == [4, 3, 2, 1, 0]
     np.testing.assert_array_equal(backwards.documents, codes().documents[::-1])
     np.testing.assert_array_equal(codes(seed=np.int64(3)).documents, codes().documents[3])
-    searched = lake.neighbours.sel(**CELL, codec="phase1", bits=64.0, seed=[4, 3, 2, 1, 0])
+    searched = lake.neighbours.sel(**CELL, codec="phase1", bits=64.0, seed=[4, 3, 2, 1, 0], rescore="")
     assert searched.seed.values.tolist() == [4, 3, 2, 1, 0]
     assert lake.neighbours.sel(**CELL, codec="phase1", bits=128, seed=2).rows.dims == ("query", "rank")
     assert lake.neighbours.sel(**CELL, codec="phase1", bits=128, seed=[2]).rows.dims[0] == "configuration"

@@ -9,10 +9,15 @@ import numpy as np
 
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.configuration import NO_SEED, Configuration, columns_of
-from store.artifacts.extended_quality import EXTENDED_QUALITY
 from store.artifacts.geometry import GEOMETRY
-from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
-from store.artifacts.quality import QUALITY
+from store.artifacts.neighbours import (
+    BINARY_NEIGHBOURS,
+    EXACT_NEIGHBOURS,
+    FURTHER_NEIGHBOURS,
+    QUANTIZED_NEIGHBOURS,
+    RESCORED_NEIGHBOURS,
+)
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.layout import Layout
 from store.leaf.commit import LeafWriter, commit_leaf
@@ -45,24 +50,21 @@ def commit_whole_lake(layout: Layout, model: str = "m", seed: int = 0) -> None:
     if model == CELL["model"]:
         commit_embeddings(layout, rows=ROWS, queries=QUERIES)
     with commit_leaf(layout, BINARY_CODES, cell) as leaf:
-        _write_codes(leaf, draw, "phase1", 32, SEEDS, bits=[64, 128, 256])
+        _write_codes(leaf, draw, "phase1", 32, SEEDS, codec="phase1", bits=[64, 128, 256])
         leaf.write("phase1/queries", draw.randint(0, 256, (len(SEEDS), QUERIES, 32)).astype(np.uint8))
-        leaf.describe(**cell)
+        leaf.describe(**cell, fit_rows=0)
     with commit_leaf(layout, QUANTIZED_CODES, cell) as leaf:
         _write_codes(leaf, draw, "pq-8", 8, (0,), codec="pq")
         _write_codes(leaf, draw, "pq-16", 16, (0,), codec="pq")
         _write_codes(leaf, draw, "int8", 16, (NO_SEED,), codec="int8")
         leaf.describe(**cell, fit_rows=ROWS)
     _commit_neighbours(layout, draw, EXACT_NEIGHBOURS, EXACT, cell)
-    _commit_neighbours(layout, draw, QUANTIZED_NEIGHBOURS, QUANTIZED, {**cell, "undertrained": ["pq"]})
+    _commit_neighbours(layout, draw, QUANTIZED_NEIGHBOURS, QUANTIZED, cell, ["pq"])
     _commit_neighbours(layout, draw, BINARY_NEIGHBOURS, BINARY, cell)
-    with commit_leaf(layout, QUALITY, cell) as leaf:
-        _write_quality(leaf, draw, "", (*EXACT, *BINARY, *QUANTIZED), KS, ties=True)
-        leaf.describe(**cell, undertrained=["pq"])
-    with commit_leaf(layout, EXTENDED_QUALITY, cell) as leaf:
-        _write_quality(leaf, draw, "searched/", SEARCHED, KS, ties=True)
-        _write_quality(leaf, draw, "rescored/", RESCORED, KS[1:2], ties=False)
-        leaf.describe(**cell, undertrained=["opq"])
+    _commit_neighbours(layout, draw, FURTHER_NEIGHBOURS, SEARCHED, cell, ["opq"])
+    _commit_neighbours(layout, draw, RESCORED_NEIGHBOURS, RESCORED, cell, ranks=RANKS - 2)
+    _commit_quality(layout, draw, QUALITY, (*EXACT, *BINARY, *QUANTIZED), cell, ["pq"])
+    _commit_quality(layout, draw, FURTHER_QUALITY, (*SEARCHED, *RESCORED), cell, ["opq"])
     with commit_leaf(layout, GEOMETRY, cell) as leaf:
         leaf.write("measure", ["mean_cosine", "hubness", "anisotropy"])
         for name in ("value", "ci_low", "ci_high"):
@@ -81,34 +83,52 @@ def _write_codes(
 
 
 def _commit_neighbours(
-    layout: Layout, draw: Any, schema: Schema, found: Sequence[Configuration], attributes: dict[str, Any]
+    layout: Layout,
+    draw: Any,
+    schema: Schema,
+    found: Sequence[Configuration],
+    cell: dict[str, str],
+    undertrained: Sequence[str] = (),
+    ranks: int = RANKS,
 ) -> None:
-    keys = {name: attributes[name] for name in schema.keys}
-    shape = (len(found), QUERIES, RANKS)
-    with commit_leaf(layout, schema, keys) as leaf:
+    shape = (len(found), QUERIES, ranks)
+    with commit_leaf(layout, schema, cell) as leaf:
         for name, values in columns_of(found).items():
             leaf.write(name, values)
         leaf.write("rows", draw.randint(0, ROWS, shape).astype(np.int32))
         if schema is BINARY_NEIGHBOURS:
-            leaf.write("distances", draw.randint(0, 64, shape).astype(np.int32))
+            leaf.write("scores", draw.randint(0, 64, shape).astype(np.int32))
             leaf.write("k", np.array(KS, np.int32))
             for name in ("closer", "tied"):
                 leaf.write(name, draw.randint(0, 9, (len(found), QUERIES, len(KS))).astype(np.int32))
             leaf.write("judged_distance", draw.randint(0, 64, (len(found), QUERIES)).astype(np.int32))
         else:
             leaf.write("scores", draw.uniform(size=shape))
-        leaf.describe(**attributes)
+        leaf.describe(**cell, undertrained=list(undertrained))
 
 
-def _write_quality(
-    leaf: LeafWriter, draw: Any, prefix: str, found: Sequence[Configuration], ks: Sequence[int], *, ties: bool
+def _commit_quality(
+    layout: Layout,
+    draw: Any,
+    schema: Schema,
+    found: Sequence[Configuration],
+    cell: dict[str, str],
+    undertrained: Sequence[str],
 ) -> None:
-    for name, values in columns_of(found).items():
-        leaf.write(f"{prefix}{name}", values)
-    leaf.write(f"{prefix}metric", ["recall", "ndcg"])
-    leaf.write(f"{prefix}k", np.array(ks, np.int32))
-    shape = (len(found), 2, len(ks), QUERIES)
-    leaf.write(f"{prefix}value", draw.uniform(size=shape).astype(np.float32))
-    if ties:
-        leaf.write(f"{prefix}expected_recall", draw.uniform(size=(len(found), len(ks), QUERIES)).astype("f4"))
-        leaf.write(f"{prefix}tie_cut", draw.uniform(size=(len(found), len(ks), QUERIES)) > 0.5)
+    shape = (len(found), 2, len(KS), QUERIES)
+    value = draw.uniform(size=shape).astype(np.float32)
+    expected = draw.uniform(size=(len(found), len(KS), QUERIES)).astype(np.float32)
+    cut = draw.uniform(size=expected.shape) > 0.5
+    rescored = np.array([configuration.rescore != "" for configuration in found])
+    for k in (0, 2):
+        value[rescored, :, k] = np.nan
+    expected[rescored], cut[rescored] = np.nan, False
+    with commit_leaf(layout, schema, cell) as leaf:
+        for name, values in columns_of(found).items():
+            leaf.write(name, values)
+        leaf.write("metric", ["recall", "ndcg"])
+        leaf.write("k", np.array(KS, np.int32))
+        leaf.write("value", value)
+        leaf.write("expected_recall", expected)
+        leaf.write("tie_cut", cut)
+        leaf.describe(**cell, undertrained=list(undertrained))

@@ -266,11 +266,11 @@ def test_figures_without_intervals_are_those_with_them() -> None:
 
 def test_what_is_missing_has_a_place_in_the_cube_and_a_row_of_its_own() -> None:
     cells = [cell("m", "d"), cell("m", "e")]
-    gaps = [Gap("m", "e", ("extended_quality",)), Gap("n", "e", ("quality", "extended_quality"))]
+    gaps = [Gap("m", "e", ("further_quality",)), Gap("n", "e", ("quality", "further_quality"))]
     figures = [summarise(one, **SETTINGS) for one in cells]
     whole = cube(figures, gaps)
     assert (whole["model"].values.tolist(), whole["dataset"].values.tolist()) == (["m", "n"], ["d", "e"])
-    assert whole["missing"].values.tolist() == [["", "extended_quality"], ["", "quality extended_quality"]]
+    assert whole["missing"].values.tolist() == [["", "further_quality"], ["", "quality further_quality"]]
     assert np.isnan(whole["value"].sel(model="n")).all()
     assert whole["n_queries"].values.tolist() == [[50, 50], [0, 0]]
     assert not whole["undertrained"].sel(model="n").any()
@@ -279,6 +279,6 @@ def test_what_is_missing_has_a_place_in_the_cube_and_a_row_of_its_own() -> None:
     lines = csv_text(table(figures, gaps)).splitlines()
     assert lines[: -len(gaps)] == csv_text(table(figures)).splitlines()
     assert lines[-2:] == [
-        f"m,e{',' * (len(COLUMNS) - 2)}missing: extended_quality",
-        f"n,e{',' * (len(COLUMNS) - 2)}missing: quality extended_quality",
+        f"m,e{',' * (len(COLUMNS) - 2)}missing: further_quality",
+        f"n,e{',' * (len(COLUMNS) - 2)}missing: quality further_quality",
     ]

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import pytest
 
-from store.artifacts.codes import code_fields
-from store.artifacts.extended_codes import EXTENDED_CODES
+from store.artifacts.binary_codes import BINARY_CODES
+from store.artifacts.codes import codes_schema
+from store.artifacts.further_codes import FURTHER_CODES
+from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.codecs.registry import CODECS
 from store.errors import InvalidInput
-from store.leaf.schema import Field, Schema
+from store.leaf.schema import Field
 
 AXES = Field(("dimension", "bit"), "float32", "")
 OTHER_AXES = Field(("dimension",), "float64", "")
 
-SCHEMA = Schema(
-    "codes", (), code_fields({"sign": {"axes": AXES}, "sign-mean": {"axes": OTHER_AXES}, "cast": {}})
-)
+
+class Sign:
+    STATE: ClassVar[Mapping[str, Field]] = {"axes": AXES}
+
+
+class SignMean:
+    STATE: ClassVar[Mapping[str, Field]] = {"axes": OTHER_AXES}
+
+
+class Cast:
+    STATE: ClassVar[Mapping[str, Field]] = {}
+
+
+KINDS: Any = {"sign": Sign, "sign-mean": SignMean, "cast": Cast}
+SCHEMA = codes_schema("codes", KINDS)
 
 
 def test_states_get_a_seed_dimension_and_files_of_their_own_for_each_seed() -> None:
@@ -46,9 +63,13 @@ def test_every_group_has_documents_and_seeds() -> None:
 
 
 def test_the_state_of_every_codec_is_declared() -> None:
-    for key, codec in CODECS.items():
+    schemas = (BINARY_CODES, QUANTIZED_CODES, FURTHER_CODES)
+    every = [(key, codec, schema) for schema in schemas for key, codec in schema.codecs.items()]
+    # The codes of float32 are the embeddings.
+    assert sorted(key for key, *_ in every) == sorted(CODECS.keys() - {"float32"})
+    for key, codec, schema in every:
         for name, declared in codec.STATE.items():
-            stacked = EXTENDED_CODES.field_of(f"{key}-1/{name}")
+            stacked = schema.field_of(f"{key}-1/{name}")
             assert stacked.dims == ("seed", *declared.dims)
             assert stacked.dtype == declared.dtype
-    assert not EXTENDED_CODES.kept
+    assert not FURTHER_CODES.kept

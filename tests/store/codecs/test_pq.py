@@ -148,8 +148,8 @@ class TestProductQuantizer(DecodableContract):
                 half_precision(np.array([1, beyond], np.float32), "these")
 
     def test_undertrained_below_39_points_a_centroid(self) -> None:
-        assert undertrained(9_983)
-        assert not undertrained(9_984)
+        assert undertrained(self.codec(), 9_983)
+        assert not undertrained(self.codec(), 9_984)
 
 
 def nearest_oracle_float64(rows: NDArray[np.float32], centroids: NDArray[np.float32]) -> list[int]:

@@ -1,4 +1,4 @@
-"""Codecs are found by their modules and built from plain settings."""
+"""Codecs are found by their modules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from pathlib import Path
 import pytest
 
 import store.codecs
-from store.codecs.phase1_codec import Phase1Codec
-from store.codecs.pq import PQCodec
-from store.codecs.registry import CODECS, build, discovered
+from store.codecs.registry import CODECS, discovered
 from store.codecs.sign import MeanSignCodec, SignCodec
-from store.errors import InvalidInput
 from tests.paths import ROOT
 
 
@@ -71,60 +68,6 @@ def test_two_codecs_of_one_name_are_an_error(package: Path) -> None:
         ValueError, match=r"codec 'zip' is offered by some_codecs.a and by some_codecs.b: rename"
     ):
         discovered(importlib.import_module("some_codecs"))
-
-
-def test_a_codec_is_built_from_its_settings() -> None:
-    assert build("phase1", {"bits": 64, "seed": 3}) == Phase1Codec(64, 3)
-    assert build("pq", {"seed": 1, "iterations": 5, "code_bytes": 8}) == PQCodec(8, 1, 5)
-    assert build("sign-mean", {}) == MeanSignCodec()
-
-
-UNKNOWN = "is not a known key; remove it or correct its spelling"
-
-
-@pytest.mark.parametrize(
-    ("key", "settings", "message"),
-    [
-        ("zip", {}, "codec 'zip' is not known: choose one of bfloat16, float16, "),
-        ("phase1", {"bits": 64}, "codec phase1: seed: is missing; the keys are bits, seed"),
-        (
-            "phase1",
-            {"bit": 64},
-            "codec phase1: bit: is not a known key; remove it or correct its spelling; the keys are bits, seed",
-        ),
-        (
-            "sign",
-            {"bits": 64},
-            "codec sign: bits: is not a known key; remove it or correct its spelling; there are none",
-        ),
-        (
-            "phase1",
-            {"bits": "64", "seed": 0},
-            "codec phase1: bits: Input should be a valid integer; got '64'",
-        ),
-        (
-            "phase1",
-            {"bits": True, "seed": 0},
-            "codec phase1: bits: Input should be a valid integer; got True",
-        ),
-        (
-            "phase1",
-            {"bits": 64.5, "seed": 0},
-            "codec phase1: bits: Input should be a valid integer; got 64.5",
-        ),
-        (
-            "phase1",
-            {"bits": None, "seed": 0},
-            "codec phase1: bits: Input should be a valid integer; got None",
-        ),
-        ("phase1", {"bits": 12, "seed": 0}, "codec phase1: bits is 12: give a positive multiple of 8"),
-    ],
-)
-def test_wrong_settings_are_named_in_one_line(key: str, settings: dict[str, object], message: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        build(key, settings)
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
 
 
 def test_finding_codecs_imports_no_heavy_library() -> None:

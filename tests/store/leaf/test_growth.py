@@ -70,7 +70,7 @@ class Codes:
             leaf.write("phase1/queries", np.zeros((len(SEEDS), 1, WIDTH), np.uint8))
             leaf.write("phase1/seed", np.array(SEEDS, np.int32))
             leaf.describe_group("phase1", bits=[8 * WIDTH])
-            leaf.describe(**CELL)
+            leaf.describe(**CELL, fit_rows=0)
         assert sum(done) == len(SEEDS) * len(numbers)
 
     def from_scratch(self, numbers: np.ndarray[Any, np.dtype[np.int64]], root: Path) -> dict[str, str]:

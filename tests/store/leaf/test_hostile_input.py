@@ -50,7 +50,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Layout:
             leaf.write("phase1/queries", codes()[:, :3])
             leaf.write("phase1/seed", np.arange(2, dtype=np.int32))
             leaf.describe_group("phase1", bits=[64])
-            leaf.describe(**CELL)
+            leaf.describe(**CELL, fit_rows=0)
     for name in (f"{CANARY}.json", "zarr.json", f"{CANARY}/zarr.json", f"{CANARY}/c.0.0"):
         path = layout.root.parent / name
         path.parent.mkdir(exist_ok=True)

@@ -64,7 +64,7 @@ def write(root: Path, version: int) -> None:
             )
         leaf.write("phase1/seed", np.array(SEEDS, np.int32))
         leaf.describe_group("phase1", bits=[BITS])
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, fit_rows=0)
 
 
 class Writers:

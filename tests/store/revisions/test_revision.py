@@ -87,7 +87,7 @@ def neighbours(project: LakeProject) -> None:
             leaf.write(name, values)
         leaf.write("rows", np.zeros((1, 10, 5), np.int32))
         leaf.write("scores", np.zeros((1, 10, 5)))
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, undertrained=[])
 
 
 @pytest.fixture(scope="module")

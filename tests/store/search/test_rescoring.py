@@ -89,7 +89,7 @@ def test_ranking_is_that_of_plain_sorting(data: st.DataObject, count: int, k: in
     scores = np.array(
         data.draw(st.lists(st.lists(SCORES, min_size=count, max_size=count), min_size=3, max_size=3))
     )
-    found = rescored(candidates, scores, k, oversample)
+    found = rescored(candidates, scores, k, oversample).rows
     assert found.shape == (3, k)
     for rows, given_rows, given_scores in zip(found, candidates, scores, strict=True):
         first = sorted(
@@ -104,7 +104,7 @@ def test_every_document_as_candidate_gives_the_exact_neighbours() -> None:
     candidates = drawn_candidates(5, 60, 60, seed=13)
     scores = scored(queries, documents, candidates, 16)
     for k in (1, 10, 60):
-        assert same(rescored(candidates, scores, k, 60), inner_product_rows(queries, documents, k))
+        assert same(rescored(candidates, scores, k, 60).rows, inner_product_rows(queries, documents, k))
 
 
 def test_oversample_one_only_reorders_the_first_stage() -> None:
@@ -112,7 +112,9 @@ def test_oversample_one_only_reorders_the_first_stage() -> None:
     candidates = drawn_candidates(5, 40, 60, seed=16)
     scores = scored(queries, documents, candidates, 60)
     for k in (1, 7, 40):
-        assert np.sort(rescored(candidates, scores, k, 1)).tolist() == np.sort(candidates[:, :k]).tolist()
+        assert (
+            np.sort(rescored(candidates, scores, k, 1).rows).tolist() == np.sort(candidates[:, :k]).tolist()
+        )
 
 
 @settings(max_examples=30)
@@ -126,7 +128,7 @@ def test_found_neighbours_stay_found_as_more_candidates_come(seed: int, k: int) 
     true_rows = [set(ranked(row.tolist(), k)) for row in truth]
     before: list[set[int]] = [set(), set()]
     for oversample in range(1, 31):
-        found = rescored(candidates, scores, k, oversample)
+        found = rescored(candidates, scores, k, oversample).rows
         kept = [set(rows.tolist()) & true for rows, true in zip(found, true_rows, strict=True)]
         assert all(old <= new for old, new in zip(before, kept, strict=True))
         before = kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.blocks import Rows
+from pipeline.cells.blocks import Rows
 from pipeline.executors import Engine
 from store.leaf.reading import Leaf
 from store.search.hamming import hamming_ties, paired_hamming

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import blocks
-from pipeline.blocks import Rows, top_k
+from pipeline.cells import blocks
+from pipeline.cells.blocks import Rows, top_k
 from pipeline.executors import Threads
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
@@ -70,7 +70,7 @@ def test_rows_are_those_of_a_part_an_index_and_a_width(tmp_path: Path) -> None:
         leaf.write("phase1/queries", codes[:, :3])
         leaf.write("phase1/seed", np.arange(2, dtype=np.int32))
         leaf.describe_group("phase1", bits=[64])
-        leaf.describe(**CELL)
+        leaf.describe(**CELL, fit_rows=0)
     found = open_leaf(Layout(tmp_path).leaf("binary_codes", CELL), BINARY_CODES)
     rows = Rows(found, "phase1/documents", (1,), 5)
     assert rows.count == 500

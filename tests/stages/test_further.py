@@ -15,12 +15,12 @@ import yaml
 from numpy.typing import NDArray
 
 from analysis.quality.figures import is_plain
-from pipeline import evaluation
+from pipeline.cells import rescore
 from store import open_lake
-from store.artifacts.extended_codes import EXTENDED_CODES
-from store.artifacts.extended_quality import EXTENDED_QUALITY
-from store.artifacts.quality import QUALITY
-from store.codecs.registry import CODECS, build
+from store.artifacts.further_codes import FURTHER_CODES
+from store.artifacts.quality import FURTHER_QUALITY, QUALITY
+from store.codecs.registry import CODECS
+from store.codecs.settings import build
 from store.errors import InvalidInput
 from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
@@ -35,14 +35,14 @@ FIRST = ["phase1", "pq", "int8", "sign", "truncate"]
 
 def one_cell(content: dict[str, Any]) -> None:
     content["study"] |= {"models": ["lsa-64"], "datasets": ["first"]}
-    content["search_extended"]["rescore"]["first"] = FIRST
+    content["rescore"]["first"] = FIRST
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("extended")
     make_project(root, one_cell)
-    run_cell(root, **CELL, until="search-extended")
+    run_cell(root, **CELL, until="quality-further")
     for stage in ("results", "regimes"):
         assert run(root, stage) == 0
     return root
@@ -87,16 +87,28 @@ def ranked(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
 
 def searched(root: Path, codec: str, scoring: str, variant: str = "", seed: int = -1) -> NDArray[np.float32]:
     """Recall@10 of each query as it is stored."""
-    quality = labelled(root, EXTENDED_QUALITY, "searched")
+    quality = searched_part(root)
     wanted = {"codec": codec, "scoring": scoring, "variant": variant, "seed": seed}
     chosen = np.all([quality[name] == value for name, value in wanted.items()], axis=0)
     (at,) = np.flatnonzero(chosen)
     return np.asarray(quality["value"].sel(metric="recall", k=10).values[at])
 
 
-def labelled(root: Path, schema: Schema, group: str = "") -> xr.Dataset:
-    """The cell's quality, or a group of it, as labelled arrays."""
-    return datasets(leaf(root, schema))[group].load()
+def labelled(root: Path, schema: Schema) -> xr.Dataset:
+    """The cell's quality as labelled arrays."""
+    return datasets(leaf(root, schema))[""].load()
+
+
+def searched_part(root: Path) -> xr.Dataset:
+    """The quality of what was searched beyond the core and not re-scored."""
+    quality = labelled(root, FURTHER_QUALITY)
+    return quality.isel(configuration=np.flatnonzero(quality["rescore"] == ""))
+
+
+def rescored_part(root: Path) -> xr.Dataset:
+    """The quality of what was re-scored, at the one cut-off where it was evaluated."""
+    quality = labelled(root, FURTHER_QUALITY)
+    return quality.isel(configuration=np.flatnonzero(quality["rescore"] != "")).dropna("k", subset=["value"])
 
 
 def test_the_table_has_every_codec_of_the_registry_with_finite_intervals(study: Path) -> None:
@@ -134,11 +146,11 @@ def test_sizes_are_those_of_the_codecs(study: Path) -> None:
 
 
 def test_a_decoded_codec_is_searched_by_inner_product(study: Path, relevant: NDArray[np.int32]) -> None:
-    codes = leaf(study, EXTENDED_CODES)
+    codes = leaf(study, FURTHER_CODES)
     for group in ("int4", "opq-8", "pca-16", "float8"):
         attributes = codes.group_attributes(group)
         drawn = {"seed": 0} if group == "opq-8" else {}
-        codec: Any = build(attributes["codec"], attributes["settings"] | drawn)
+        codec: Any = build(CODECS[attributes["codec"]], attributes["settings"] | drawn)
         state = {name: codes.read(f"{group}/{name}", 0) for name in codec.STATE}
         decoded = codec.decode(state, codes.read(f"{group}/documents", 0)).astype(np.float64)
         rows = ranked(vectors(study, "queries") @ decoded.T, 10)
@@ -159,7 +171,7 @@ def test_signs_are_searched_by_hamming_distance_and_asymmetrically(
 
 
 def test_ties_are_judged_where_distances_are_hamming(study: Path) -> None:
-    quality = labelled(study, EXTENDED_QUALITY, "searched")
+    quality = searched_part(study)
     hamming = (quality["scoring"] == "hamming").values
     expected, cut = quality["expected_recall"].values, quality["tie_cut"].values
     assert 0 < hamming.sum() < len(hamming)
@@ -182,7 +194,7 @@ def test_the_best_of_a_first_stage_are_ranked_anew(study: Path, relevant: NDArra
     np.put_along_axis(kept, near, np.take_along_axis(scores, near, axis=1), axis=1)
     hits = ranked(kept, 10) == relevant[:, None]
     expected = np.where(hits.any(axis=1), 1 / np.log2(hits.argmax(axis=1) + 2), 0)
-    quality = labelled(study, EXTENDED_QUALITY, "rescored")
+    quality = rescored_part(study)
     wanted = {"codec": "sign", "rescore": "float32", "oversample": 4}
     (at,) = np.flatnonzero(np.all([quality[name] == value for name, value in wanted.items()], axis=0))
     one = quality.isel(configuration=int(at))
@@ -200,10 +212,10 @@ def by_columns(quality: xr.Dataset, *names: str) -> dict[tuple[Any, ...], NDArra
 def test_laws_of_rescoring(study: Path) -> None:
     """With oversample 1 the documents stay; with floats a longer list never loses an exact neighbour."""
     before: dict[tuple[Any, ...], NDArray[np.float32]] = {}
-    for part in (labelled(study, QUALITY), labelled(study, EXTENDED_QUALITY, "searched")):
+    for part in (labelled(study, QUALITY), searched_part(study)):
         plain = part.isel(configuration=np.flatnonzero(is_plain(part))).sel(k=10)
         before |= by_columns(plain, "codec", "bits", "seed")
-    quality = labelled(study, EXTENDED_QUALITY, "rescored")
+    quality = rescored_part(study)
     assert quality["k"].values.tolist() == [10]
     overlap, recall = (quality["metric"].values.tolist().index(name) for name in ("overlap", "recall"))
     after = by_columns(quality.sel(k=10), "codec", "bits", "seed", "rescore", "oversample")
@@ -233,8 +245,8 @@ def test_scoring_candidates_alone_gives_the_same_bytes(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = digests(project)
-    monkeypatch.setattr(evaluation, "MOST_PAIRS", 0)
-    assert run(project, "search-extended", *OPTIONS) == 0
+    monkeypatch.setattr(rescore, "MOST_PAIRS", 0)
+    assert run(project, "rescore", *OPTIONS) == 0
     assert digests(project) == before
 
 
@@ -287,7 +299,7 @@ def ask_for_more_than_there_is(content: dict[str, Any]) -> None:
 
 
 def rank_anew_with_nothing_larger(content: dict[str, Any]) -> None:
-    content["search_extended"]["rescore"] |= {"first": ["int8", "float16"], "second": ["int8"]}
+    content["rescore"] |= {"first": ["int8", "float16"], "second": ["int8"]}
 
 
 def compare_nothing(content: dict[str, Any]) -> None:
@@ -303,11 +315,11 @@ def compare_nothing(content: dict[str, Any]) -> None:
             divide_badly,
             "extend.codecs.opq: code_bytes is 24: choose a divisor of the dimension 64",
         ),
-        ("search-extended", ask_for_more_than_there_is, "k is 401"),
+        ("search-further", ask_for_more_than_there_is, "k is 401"),
         (
-            "search-extended",
+            "rescore",
             rank_anew_with_nothing_larger,
-            "search_extended.rescore.second: none is larger than the 64 bytes of the smallest first stage",
+            "rescore.second: none is larger than the 64 bytes of the smallest first stage",
         ),
         ("regimes", compare_nothing, "no cell has phase1 and float16 at the same bytes"),
     ],
@@ -334,9 +346,10 @@ def test_settings_that_do_not_fit_leave_the_earlier_artifact(
 def test_an_oversample_beyond_the_collection_takes_all_of_it(project: Path) -> None:
     """Re-scored with the stored vectors, every document of a collection gives its exact neighbours."""
     content = yaml.safe_load((project / "params.yaml").read_text())
-    content["search_extended"]["rescore"] |= {"first": ["sign"], "second": ["float32"], "oversample": [1000]}
+    content["rescore"] |= {"first": ["sign"], "second": ["float32"], "oversample": [1000]}
     write_params(project, content)
-    assert run(project, "search-extended", *OPTIONS) == 0
-    quality = labelled(project, EXTENDED_QUALITY, "rescored")
+    for stage in ("rescore", "quality-further"):
+        assert run(project, stage, *OPTIONS) == 0
+    quality = rescored_part(project)
     assert quality.sizes["configuration"] == 1
     assert (quality["value"].sel(metric="overlap") == 1).all()
