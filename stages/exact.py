@@ -1,15 +1,13 @@
 """E4: exact float neighbours, the truth for Overlap@k and the upper end of every curve."""
 
 from functools import partial
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field as Constraint
-from pydantic import field_validator
 
 from pipeline.blocks import Rows, top_k
+from pipeline.cutoffs import Cutoffs
 from pipeline.executors import open_engine
-from pipeline.stage import CELL, Run, Section, Stage
+from pipeline.stage import CELL, Run, Stage
 from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
@@ -24,22 +22,7 @@ STAGE = Stage(
 )
 
 
-class Params(Section):
-    """``k`` are the cut-offs of every metric; each search keeps as many neighbours as the largest."""
-
-    k: Annotated[tuple[Annotated[int, Constraint(ge=1)], ...], Constraint(min_length=1)]
-
-    @field_validator("k")
-    @classmethod
-    def _ascending(cls, k: tuple[int, ...]) -> tuple[int, ...]:
-        if sorted(set(k)) != list(k):
-            raise ValueError("cut-offs must be ascending and distinct")
-        return k
-
-    @property
-    def depth(self) -> int:
-        """Neighbours kept per query."""
-        return self.k[-1]
+Params = Cutoffs
 
 
 def run(run: Run[Params]) -> None:

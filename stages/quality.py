@@ -4,9 +4,9 @@ import numpy as np
 
 from analysis.quality.per_query import METRICS, per_query
 from analysis.quality.ties import expected_recall, tied_share
+from pipeline.cutoffs import Cutoffs
 from pipeline.judged import read_judgements
 from pipeline.stage import CELL, Run, Stage
-from stages.exact import Params
 from store.artifacts.configuration import columns_of, read_configurations
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
@@ -19,6 +19,8 @@ STAGE = Stage(
     reads=(JUDGEMENTS, EXACT_NEIGHBOURS, BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS),
     writes=(QUALITY,),
 )
+
+Params = Cutoffs
 
 
 def run(run: Run[Params]) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.blocks import Rows, top_k
+from pipeline.cutoffs import Cutoffs
 from pipeline.executors import Engine, open_engine
 from pipeline.stage import CELL, Run, Stage
 from pipeline.ties import tie_counts
-from stages.exact import Params
 from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.judgements import JUDGEMENTS
@@ -25,6 +25,8 @@ STAGE = Stage(
     reads=(BINARY_CODES, JUDGEMENTS),
     writes=(BINARY_NEIGHBOURS,),
 )
+
+Params = Cutoffs
 
 Found = tuple[Configuration, dict[str, NDArray[np.int32]]]
 

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 
 from pipeline.blocks import top_k
+from pipeline.cutoffs import Cutoffs
 from pipeline.executors import Engine, open_engine
 from pipeline.stage import CELL, Run, Stage
 from pipeline.stored_codes import StoredCodes, begin, stored_codes
-from stages.exact import Params
 from store.artifacts.configuration import Configuration, columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
@@ -26,6 +26,8 @@ STAGE = Stage(
     reads=(EMBEDDINGS, QUANTIZED_CODES, JUDGEMENTS),
     writes=(QUANTIZED_NEIGHBOURS,),
 )
+
+Params = Cutoffs
 
 CODECS = {PQCodec.name: PQCodec, Int8Codec.name: Int8Codec}
 

@@ -15,10 +15,6 @@ from store.codecs.base import Codec
 from store.errors import InvalidInput
 from store.validation import first_problem
 
-DISCOVERS = "store.codecs"
-"""The package whose modules are all imported here. `pipeline.code` reads it: a stage that imports this module runs
-again when a codec is added or changed."""
-
 
 def discovered(package: ModuleType) -> Mapping[str, type[Codec]]:
     """The codecs that the modules of a package offer, by key and in the order of the keys.
@@ -49,7 +45,7 @@ def _key(codec: Any) -> str:
     return f"{codec.name}-{codec.variant}" if codec.variant else str(codec.name)
 
 
-CODECS: Mapping[str, type[Codec]] = discovered(importlib.import_module(DISCOVERS))
+CODECS: Mapping[str, type[Codec]] = discovered(importlib.import_module("store.codecs"))
 
 
 def build(key: str, settings: Mapping[str, object]) -> Codec:
