@@ -11,8 +11,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from pipeline.budget import Budget
-from pipeline.compute import Compute
 from pipeline.stage import DATASET, MODEL, Section, Stage, Study
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
@@ -73,8 +71,6 @@ class Params(BaseModel):
     study: Study
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
-    compute: Compute
-    budget: Budget
 
     def section(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> Any:
         """The parsed section ``name``; for the keys of a cell that of the cell's sweep, if the sweep states it."""
@@ -130,14 +126,6 @@ def _check_references(params: Params) -> None:
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
     _check_sweeps(params)
-    known_stages = stages()
-    for name, experiment in params.budget.experiments.items():
-        for stage in experiment.stages:
-            if stage not in known_stages:
-                raise InvalidInput(
-                    f"{PARAMS}: budget.experiments.{name}.stages: {stage!r} is not a stage; "
-                    f"choose among {', '.join(known_stages)}"
-                )
     k = params.section("search").k
     for section in ("results.headline", "correlate", "regimes", "failures"):
         chosen_k = attrgetter(section)(params).k

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.compute import Compute
 from pipeline.inputs import Inputs, Makers
 from store.layout import Layout, leaf_path
 from store.leaf.commit import LeafWriter, commit_leaf
@@ -98,7 +97,7 @@ class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
     ``model_spec``, ``dataset_spec`` and ``cutoffs`` are the entries of ``params.yaml`` for a stage that declared to
-    need them; ``compute`` says where to compute. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a
+    need them. ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a
     stage that may do without them. ``advanced`` is told how many rows this run has computed and how many are left: it
     notes what they took, and stops the run with an error where the rest would take more than the budget allows.
     ``makers`` are the stages by what they make. ``settings`` are recorded with what is committed, and ``unchanged``
@@ -110,7 +109,6 @@ class Run(Generic[P]):
     study: Study
     layout: Layout
     keys: Mapping[str, str]
-    compute: Compute
     model_spec: Any = None
     dataset_spec: Any = None
     cutoffs: tuple[int, ...] = ()

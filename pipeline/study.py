@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import graph
-from pipeline.named_studies import STUDIES
+from pipeline.named_studies import STUDIES, study_files
 from pipeline.params import PARAMS, Params, parse, stages
 from pipeline.status import DONE, Progress, progress
 from store.errors import InvalidInput
@@ -20,7 +20,7 @@ SECTION = "study"
 
 def known(root: Path) -> list[str]:
     """Names of the project's studies, sorted."""
-    return sorted(path.stem for path in (root / STUDIES).glob("*.yaml"))
+    return [path.stem for path in study_files(root)]
 
 
 def use(root: Path, name: str) -> Params:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import code, graph, params, study
+from pipeline import budget, code, graph, params, study
 from pipeline.spending import metered
 from pipeline.stage import DATASET, MODEL, Run, Stage
 from pipeline.started import Started
@@ -74,7 +74,6 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         study=parsed.study,
         layout=Layout(root),
         keys=keys,
-        compute=parsed.compute,
         model_spec=parsed.models[keys[MODEL]] if stage.needs_model else None,
         dataset_spec=parsed.datasets[keys[DATASET]] if stage.needs_dataset else None,
         cutoffs=parsed.section("search").k if stage.needs_cutoffs else (),
@@ -95,7 +94,7 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     with claimed(run.layout.staging, step, step):
         run.compare_inputs()
         _check_texts(run)
-        with metered(run.layout, parsed.budget, stage.name, keys) as advanced:
+        with metered(run.layout, budget.load(root), stage.name, keys) as advanced:
             importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
         # What a stage writes for people is in no leaf; DVC records none of it where this raises.
         started.check()

@@ -59,7 +59,7 @@ def run(run: Run[Params]) -> None:
     longest, seeds = max(run.params.bits), run.params.seeds
     recipe = digest.of_settings(code=code_digest(phase1.__name__), bits=longest, seeds=seeds)
     before = earlier(run, BINARY_CODES)
-    with open_engine(run.compute) as engine, run.commit(BINARY_CODES) as leaf:
+    with open_engine() as engine, run.commit(BINARY_CODES) as leaf:
         total = len(seeds) * sum(embeddings.size(axis) for axis in ("document", "query"))
         progress = Progress(f"encode to {longest} bits", total, "vectors")
         for side, axis in (("documents", "document"), ("queries", "query")):

@@ -29,7 +29,7 @@ def run(run: Run[Params]) -> None:
     """Search every query among all documents by inner product of the stored vectors."""
     embeddings, judgements = run.open(EMBEDDINGS), run.open(JUDGEMENTS)
     progress = Progress("exact search", embeddings.size("document"), "documents")
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         found = top_k(
             engine,
             partial(_search, embeddings),

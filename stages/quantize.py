@@ -49,7 +49,7 @@ class Params(Section):
 
 def run(run: Run[Params]) -> None:
     """Fit each codec on the sample, then encode every document from what was fitted alone."""
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         _run(run, engine)
 
 

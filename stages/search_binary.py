@@ -33,7 +33,7 @@ Found = tuple[Configuration, dict[str, NDArray[np.int32]]]
 
 def run(run: Run[Params]) -> None:
     """Search with every prefix of the stored codes; distances of judged pairs tell what ties do to Recall."""
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         _run(run, engine)
 
 

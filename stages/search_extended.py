@@ -109,7 +109,7 @@ class Search:
 
 def run(run: Run[Params]) -> None:
     """Search all codes of the cell; evaluate what the core has not, and rank the best anew."""
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         _run(run, engine)
 
 

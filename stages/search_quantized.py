@@ -34,7 +34,7 @@ CODECS = {PQCodec.name: PQCodec, Int8Codec.name: Int8Codec}
 
 def run(run: Run[Params]) -> None:
     """Score every query against every decoded document."""
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         _run(run, engine)
 
 

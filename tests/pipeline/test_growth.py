@@ -95,7 +95,7 @@ class Collection:
 
     def copy(self, root: Path, *folders: str) -> Collection:
         """The project at another place, with the named folders of it."""
-        for folder in ("data", *folders):
+        for folder in ("data", "studies", *folders):
             shutil.copytree(self.root / folder, root / folder)
         for name in ("params.yaml", "dvc.yaml"):
             shutil.copy(self.root / name, root / name)

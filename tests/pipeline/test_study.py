@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import graph, params, study
+from pipeline import budget, graph, params, study
 from pipeline.stage import CELL
 from store.errors import InvalidInput
 from tests.paths import ROOT
@@ -257,7 +257,7 @@ def test_make_core_names_the_core_alone(project: Path) -> None:
         name = waiting.pop()
         needed.add(name)
         waiting += [makers[schema.artifact] for schema in stages[name].reads]
-    planned = params.load(ROOT).budget.experiments
+    planned = budget.load(ROOT).experiments
     experiments = {stage for number in range(1, 9) for stage in planned[f"E{number}"].stages}
     assert len(experiments) == 8
     assert needed == experiments | {"corpus", "quality"}
