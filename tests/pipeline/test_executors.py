@@ -204,9 +204,7 @@ def test_workers_of_other_code_are_refused(cluster: LocalCluster, monkeypatch: p
         list(found.in_order(clusters.held, [(1,)]))
 
 
-@pytest.mark.parametrize(
-    "address", ["cluster", "http://127.0.0.1:1"]
-)
+@pytest.mark.parametrize("address", ["cluster", "http://127.0.0.1:1"])
 def test_what_is_no_address_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 1.0)
     with (

@@ -209,7 +209,7 @@ def test_what_makes_a_step_stale_is_named(project: Checkout) -> None:
 
 def test_changed_code_makes_its_stages_stale(project: Checkout) -> None:
     with (project.root / "analysis/geometry/cell.py").open("a") as file:
-        file.write("# another comment\n")
+        file.write("_OTHER = 1\n")
     found = {step.name: step.why for step in status(project).steps if step.state == STALE}
     assert found == {
         "geometry@lsa-64-first": "code changed",

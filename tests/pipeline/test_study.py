@@ -58,7 +58,7 @@ def project(tmp_path: Path) -> Path:
 
 def steps_of(plan: Cells) -> set[str]:
     """The stages that the plan's cells need, by the names that DVC gives them."""
-    found = {"code"}
+    found = set[str]()
     for stage in params.stages().values():
         for model, dataset in plan:
             keys = {"model": model, "dataset": dataset}

@@ -106,11 +106,11 @@ def project(computed: Computed, tmp_path: Path) -> Checkout:
 
 def test_the_first_run_runs_every_stage_of_every_cell(computed: Computed) -> None:
     cells = [stage.name for stage in params.stages().values() if stage.per == CELL]
-    assert started(computed.output) == {"code", f"corpus@{DATASET}"} | of_cells(*cells) | OF_A_STUDY
+    assert started(computed.output) == {f"corpus@{DATASET}"} | of_cells(*cells) | OF_A_STUDY
 
 
 def test_a_second_run_looks_at_the_code_and_runs_nothing(computed: Computed) -> None:
-    assert started(computed.project.dvc("repro").stdout) == {"code"}
+    assert started(computed.project.dvc("repro").stdout) == set()
     assert changed(computed.project) == {}
     assert computed.project.run("git", "status", "--porcelain").stdout == ""
 
@@ -190,7 +190,7 @@ def test_a_comment_reruns_nothing_and_needs_no_new_lock(project: Checkout) -> No
     said = '"""What a stage is'
     assert text.startswith(said)
     module.write_text(text.replace(said, '"""In other words: what a stage is', 1) + "# another comment\n")
-    assert started(project.dvc("repro").stdout) == {"code"}
+    assert started(project.dvc("repro").stdout) == set()
     assert project.run("git", "status", "--porcelain").stdout == " M pipeline/stage.py\n"
 
 
