@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from pipeline.stage import DATASET, MODEL, Section, Stage, Study
+from store.codecs.registry import CODECS
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
@@ -20,13 +24,13 @@ from store.validation import first_problem
 from store.yaml_files import read_yaml
 
 PARAMS = "params.yaml"
+LONGEST_LABEL = 100
+"""Characters; a file system takes names of 255, and some hold a stage and both labels."""
+
 SWEEPS = "sweeps"
 
 SWEPT = ("binarize", "quantize", "extend", "search_extended", "geometry")
 """Sections that a sweep may state anew for its cells."""
-
-STORED = ("phase1", "pq", "int8")
-"""Codecs of the core that have codes of their own in the lake; those of float32 are the embeddings."""
 
 MODULES = (
     "corpus",
@@ -114,7 +118,7 @@ def load(root: Path) -> Params:
 def _check_references(params: Params) -> None:
     for kind, known in (("models", params.models), ("datasets", params.datasets)):
         for label in known:
-            check_label(label, f"{PARAMS}: {kind}.{label}")
+            _check_name(label, f"{PARAMS}: {kind}.{label}")
         chosen = getattr(params.study, kind)
         if not chosen:
             raise InvalidInput(f"{PARAMS}: study.{kind}: is empty; name at least one of {', '.join(known)}")
@@ -125,25 +129,71 @@ def _check_references(params: Params) -> None:
                 )
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
+            for other in chosen[:position]:
+                if label.casefold() == other.casefold():
+                    raise InvalidInput(
+                        f"{PARAMS}: study.{kind}.{position}: {label!r} and {other!r} are one folder on some file "
+                        "systems: rename one of them"
+                    )
+    _check_cell_names(params)
     _check_sweeps(params)
     k = params.section("search").k
     for section in ("results.headline", "correlate", "regimes", "failures"):
         chosen_k = attrgetter(section)(params).k
         if chosen_k not in k:
             raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
-    _check_codecs(params, "", params.section("extend"), params.section("search_extended"))
+    codecs = ("quantize", "extend", "search_extended")
+    _check_codecs(params, "", *map(params.section, codecs))
     for name, sweep in params.section(SWEEPS).items():
-        stated = [sweep.extend, sweep.search_extended]
-        if any(stated):
-            common = [params.section("extend"), params.section("search_extended")]
-            pair = [own or shared for own, shared in zip(stated, common, strict=True)]
-            _check_codecs(params, f"{SWEEPS}.{name}.", *pair)
+        if any(getattr(sweep, section) for section in codecs):
+            own = (getattr(sweep, section) or params.section(section) for section in codecs)
+            _check_codecs(params, f"{SWEEPS}.{name}.", *own)
+    _check_compared(params)
+
+
+def _check_name(label: str, field: str) -> None:
+    """Refuse a label that a shell, YAML or a file system reads otherwise."""
+    check_label(label, field)
+    if label.startswith("-"):
+        raise InvalidInput(
+            f"{field}: {label!r} begins like an option of a command: begin with a letter or a digit"
+        )
+    if len(label) > LONGEST_LABEL:
+        raise InvalidInput(
+            f"{field}: is a label of {len(label)} characters: give at most {LONGEST_LABEL}, as file names hold two"
+        )
+    if not _is_text(label):
+        raise InvalidInput(
+            f"{field}: {label!r} is no text in YAML, whose readers differ: add a letter, as in x{label}"
+        )
+
+
+def _is_text(label: str) -> bool:
+    """Whether neither YAML 1.1 nor 1.2 reads a label as a number, a date, a truth value or nothing."""
+    for number in (float, partial(int, base=0)):
+        with suppress(ValueError):
+            number(label)
+            return False
+    return isinstance(yaml.safe_load(label), str)
+
+
+def _check_cell_names(params: Params) -> None:
+    """DVC names the stages of a cell by both labels with a dash between them."""
+    named: dict[str, str] = {}
+    for keys in params.study.cells():
+        cell = " × ".join(keys.values())
+        other = named.setdefault("-".join(keys.values()), cell)
+        if other != cell:
+            raise InvalidInput(
+                f"{PARAMS}: study: {other} and {cell} are both called {'-'.join(keys.values())} by DVC: "
+                "rename one of the models or datasets"
+            )
 
 
 def _check_sweeps(params: Params) -> None:
     study, sweeps = params.study, params.section(SWEEPS)
     for label in sweeps:
-        check_label(label, f"{PARAMS}: {SWEEPS}.{label}")
+        _check_name(label, f"{PARAMS}: {SWEEPS}.{label}")
     for model, chosen in study.sweeps.items():
         if model not in study.models:
             raise InvalidInput(f"{PARAMS}: study.sweeps.{model}: is not one of study.models")
@@ -155,14 +205,14 @@ def _check_sweeps(params: Params) -> None:
                 raise InvalidInput(f"{field}: {sweep!r} is not one of {SWEEPS}: {', '.join(sweeps)}")
 
 
-def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any) -> None:
+def _check_codecs(params: Params, where: str, quantize: Any, extend: Any, search_extended: Any) -> None:
     """What is searched has codes; ``where`` is the sweep, with a dot behind it, that the sections belong to."""
     k = params.section("search").k
     if search_extended.rescore.k not in k:
         raise InvalidInput(
             f"{PARAMS}: {where}search_extended.rescore.k: {search_extended.rescore.k} is not one of search.k, {list(k)}"
         )
-    stored = [*STORED, *extend.codecs]
+    stored = _stored(quantize, extend)
     for field, codecs in (
         ("asymmetric", search_extended.asymmetric),
         ("rescore.first", search_extended.rescore.first),
@@ -173,3 +223,31 @@ def _check_codecs(params: Params, where: str, extend: Any, search_extended: Any)
                     f"{PARAMS}: {where}search_extended.{field}: {codec!r} has no codes in this study; "
                     f"choose among {', '.join(stored)}, or add it to {where}extend.codecs"
                 )
+
+
+def _stored(quantize: Any, extend: Any) -> list[str]:
+    """Codecs that have codes of their own in the lake, by key; those of float32 are the embeddings."""
+    return ["phase1", *(["pq"] if quantize.pq.bytes else []), "int8", *extend.codecs]
+
+
+def _check_compared(params: Params) -> None:
+    """What the tables of the study name is in some cell."""
+    searched = {"float32"}
+    for keys in params.study.cells():
+        searched.update(_stored(params.section("quantize", keys), params.section("extend", keys)))
+    names = sorted({CODECS[key].name for key in searched})
+    compared = {
+        f"results.headline.codecs.{name}": codec
+        for name, (codec, _) in params.section("results").headline.codecs.items()
+    }
+    for section, sides in (("regimes", ("first", "second")), ("failures", ("codec", "reference"))):
+        for side in sides:
+            chosen = getattr(params.section(section), side)
+            compared[f"{section}.{side}"] = getattr(chosen, "codec", chosen)
+    for side in ("codec", "reference"):
+        compared[f"correlate.{side}"] = getattr(params.section("correlate"), side)
+    for field, codec in compared.items():
+        if codec not in names:
+            raise InvalidInput(
+                f"{PARAMS}: {field}: {codec!r} has no codes in this study; choose among {', '.join(names)}"
+            )

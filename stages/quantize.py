@@ -32,9 +32,9 @@ Seed = Annotated[int, Constraint(ge=0, lt=2**31)]
 
 
 class ProductQuantization(Section):
-    """``bytes`` are the sizes of a code, ``seeds`` and ``iterations`` those of the k-means."""
+    """``bytes`` are the sizes of a code, none to leave PQ out; ``seeds`` and ``iterations`` those of the k-means."""
 
-    bytes: Annotated[tuple[Positive, ...], Constraint(min_length=1)]
+    bytes: tuple[Positive, ...]
     seeds: Annotated[tuple[Seed, ...], Constraint(min_length=1)]
     iterations: Positive
 

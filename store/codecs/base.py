@@ -8,7 +8,7 @@ the file's tuple `OFFERS` names (see `store.codecs.registry`), and a test class 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -113,6 +113,17 @@ class _DecodedTopK:
 
     def result(self) -> Neighbours:
         return self._top.result()
+
+
+def check_shape(codec: Codec, documents: int, dimension: int) -> None:
+    """Refuse a codec that cannot be fitted on so many documents of that dimension.
+
+    A codec of which that may be so has a method of this name, which `fit` calls too. What it says of a setting begins
+    with the setting's name, and what to do stands after the last colon.
+    """
+    check: Callable[[int, int], None] | None = getattr(codec, "check_shape", None)
+    if check is not None:
+        check(documents, dimension)
 
 
 def check_least(codec: object, **least: int) -> None:

@@ -51,15 +51,18 @@ class PCACodec:
         `kept` and for a sample of no more documents than `kept`.
         """
         check_vectors(sample)
-        documents, dimension = sample.shape
+        self.check_shape(*sample.shape)
+        mean, axes = principal_axes(sample)
+        return {"mean": mean, "axes": rounded(axes[:, : self.kept])}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reasons it names."""
         check_dimension(self.kept, dimension)
         if documents <= self.kept:
             raise InvalidInput(
                 f"PCA of {self.kept} components is fitted on {documents} documents: "
                 "give more documents than components, or keep fewer"
             )
-        mean, axes = principal_axes(sample)
-        return {"mean": mean, "axes": rounded(axes[:, : self.kept])}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, 4 × kept) uint8: float32 numbers, the least significant byte first."""
