@@ -61,7 +61,7 @@ def size_of(layout: Layout, params: Params, keys: Mapping[str, str], *, read: bo
 
 def _is_read(root: Path, content: Mapping[str, Any], dataset: str) -> bool:
     """Whether the collection in the lake was read with the settings that are there now."""
-    with suppress(BitlakeError):
+    with suppress(BitlakeError, KeyError):
         recorded = locked_stages(root)[f"corpus@{dataset}"]["params"][PARAMS]
         wanted = {f"datasets.{dataset}": content["datasets"][dataset], "corpus": content["corpus"]}
         return all(recorded.get(place) == value for place, value in wanted.items())

@@ -26,7 +26,34 @@ def codec(key: str, **settings: Any) -> Change:
     return lambda content: content["extend"]["codecs"].update({key: settings})
 
 
+def renamed(kind: str, old: str, new: str) -> Change:
+    """An entry of models or datasets by another name."""
+
+    def change(content: dict[str, Any]) -> None:
+        content[kind][new] = content[kind].pop(old)
+        content["study"][kind] = [new if label == old else label for label in content["study"][kind]]
+
+    return change
+
+
+def meet(content: dict[str, Any]) -> None:
+    for kind, names in (("models", ("a", "a-b")), ("datasets", ("b-c", "c"))):
+        for old, new in zip(list(content[kind]), names, strict=True):
+            renamed(kind, old, new)(content)
+
+
 CASES: list[tuple[Change, str]] = [
+    (meet, r"study: a × b-c and a-b × c are both called a-b-c by DVC: rename"),
+    (renamed("models", "lsa-32", "-rf"), r"models\.-rf: '-rf' begins like an option of a command"),
+    (renamed("models", "lsa-32", "m" * 240), r"models\.m+: is a label of 240 characters: give at most 100"),
+    *(
+        (renamed("datasets", "first", label), rf"datasets\.{label}: '{label}' is no text in YAML")
+        for label in ("1e5", "null", "true", "No", "12", "0x1f", "1_000", "nan", "2024-01-01")
+    ),
+    (
+        renamed("models", "lsa-32", "LSA-64"),
+        r"study\.models\.1: 'lsa-64' and 'LSA-64' are one folder on some",
+    ),
     (
         lambda c: c["study"]["models"].append("nope"),
         r"study\.models\.2: 'nope' is not one of models: lsa-32, lsa-64",
