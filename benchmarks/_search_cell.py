@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import yaml
 
 from benchmarks._machine import ROOT
 from benchmarks._vectors import drawn, mixtures, stored
-from pipeline import graph, params
+from pipeline import budget, graph, params
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.layout import Layout
@@ -32,6 +33,8 @@ def make_cell(root: Path, documents: int, queries: int) -> None:
     content = yaml.safe_load((ROOT / params.PARAMS).read_text(encoding="utf-8"))
     content["study"] = {"name": "cell", "models": [MODEL], "datasets": [DATASET], "sweeps": {}}
     (root / params.PARAMS).write_text(yaml.safe_dump(content), encoding="utf-8")
+    (root / budget.BUDGET).parent.mkdir()
+    shutil.copy(ROOT / budget.BUDGET, root / budget.BUDGET)
     graph.write(root, params.load(root))
     base, layout = stored(), Layout(root)
     digest = "0" * 64
@@ -56,7 +59,7 @@ def cell_times(documents: int, queries: int = QUERIES) -> dict[str, Any]:
     stages: dict[str, dict[str, float]] = {}
     with TemporaryDirectory() as temporary:
         make_cell(Path(temporary), documents, queries)
-        planned = params.load(Path(temporary)).budget.experiments
+        planned = budget.load(ROOT).experiments
         for experiment in EXPERIMENTS:
             (stage,) = planned[experiment].stages
             command = [sys.executable, "-m", "stages", stage, "--model", MODEL, "--dataset", DATASET]

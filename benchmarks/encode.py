@@ -260,11 +260,10 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER, project: Pat
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.encode", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seconds", type=float, help="about how long a side encodes, once")
     parser.add_argument("--note", default="", help="what else should be known of the figures")
     chosen = parser.parse_args(arguments)
-    device = choose_device(chosen.device)
+    device = choose_device()
     seconds = SECONDS[device.kind] if chosen.seconds is None else chosen.seconds
     name, corpus = texts_at_hand(project)
     lengths = Lengths.of(corpus.document_texts)

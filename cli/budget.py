@@ -19,14 +19,13 @@ def command(
 ) -> None:
     """Show the hours of every experiment from this machine's ledger, what was planned, and how far the caps are."""
     from cli.output import json_text, print_json, print_table
-    from pipeline import params
-    from pipeline.budget import summary
+    from pipeline.budget import load, summary
     from pipeline.ledger import read_ledger
     from store.layout import Layout
     from store.leaf.commit import write_file
 
     layout = Layout(root())
-    found = summary(params.load(layout.root).budget, read_ledger(layout))
+    found = summary(load(layout.root), read_ledger(layout))
     if write:
         write_file(layout, layout.root / FILE, (json_text(found) + "\n").encode())
     if as_json:

@@ -1,14 +1,21 @@
-"""What the study took, beside the plan and the caps; and whether a stage may go on."""
+"""What the study took, beside the plan and the caps of ``studies/budget.yaml``; and whether a stage may go on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.ledger import Entry, Usage
+from pipeline.named_studies import PLAN, STUDIES
+from pipeline.params import stages
 from store.errors import InvalidInput
+from store.validation import first_problem
+from store.yaml_files import read_yaml
+
+BUDGET = f"{STUDIES}/{PLAN}"
 
 HOUR = 3600.0
 OTHER = "other"
@@ -74,6 +81,25 @@ class Budget(_Part):
         return ("core" if experiment.startswith("E") else "exploratory", "all")
 
 
+def load(root: Path) -> Budget:
+    """The plan and the caps of the project at ``root``.
+
+    Raises `InvalidInput` with one line that names the first wrong field, what was expected and what came.
+    """
+    try:
+        budget = Budget.model_validate(read_yaml(root / BUDGET))
+    except ValidationError as error:
+        raise InvalidInput(f"{BUDGET}: {first_problem(error)}") from None
+    known = stages()
+    for name, experiment in budget.experiments.items():
+        for stage in experiment.stages:
+            if stage not in known:
+                raise InvalidInput(
+                    f"{BUDGET}: experiments.{name}.stages: {stage!r} is not a stage; choose among {', '.join(known)}"
+                )
+    return budget
+
+
 def gpu_hours(budget: Budget, entries: Iterable[Entry]) -> dict[Group, float]:
     """GPU-hours of all runs by group, those that failed and those that were killed included."""
     spent: dict[Group, float] = {"core": 0.0, "exploratory": 0.0, "all": 0.0}
@@ -89,9 +115,9 @@ def check_caps(budget: Budget, stage: str, spent: Mapping[Group, float], more: f
         cap = getattr(budget.caps, group)
         if spent[group] + more > cap:
             raise InvalidInput(
-                f"budget.caps.{group}: {stage} would bring it to {spent[group] + more:.3g} GPU-hours "
+                f"{BUDGET}: caps.{group}: {stage} would bring it to {spent[group] + more:.3g} GPU-hours "
                 f"({spent[group]:.3g} spent, {more:.3g} to come), the cap is {cap:g}; "
-                "raise it in params.yaml and run again (what is finished is kept)"
+                "raise it and run again (what is finished is kept)"
             )
 
 

@@ -1,4 +1,4 @@
-"""Where the blocks of a stage are worked on: in this process, in processes of this machine, or by a Dask cluster.
+"""Where the blocks of a stage are worked on: in this process, or by a Dask cluster.
 
 A block's result is a function of its arguments, so that a worker that dies costs the blocks it held: Dask runs them
 again elsewhere. Only the process of the stage writes.
@@ -11,20 +11,19 @@ import hashlib
 import importlib.metadata
 import io
 import itertools
-import logging
+import os
 import pickle
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pipeline.code import PACKAGES
-from pipeline.compute import PROCESSES, THREADS, Compute
 from store.errors import BitlakeError, InvalidInput, UnavailableResource
 from store.layout import CHECKOUT
 from store.leaf.reading import Leaf
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 R = TypeVar("R")
+
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
+"""The variable that Dask's own clients read too."""
 
 CONNECT_SECONDS = 10.0
 """Until a scheduler that does not answer, or has no workers, is given up."""
@@ -91,7 +93,7 @@ class Cluster:
             threads = sum(client.nthreads().values())
         if not threads:
             raise UnavailableResource(
-                f"compute.scheduler: {where} has no workers; start some, as in `dask worker {where} --nthreads 1`"
+                f"{SCHEDULER}: {where} has no workers; start some, as in `dask worker {where} --nthreads 1`"
             )
         self._free = threading.BoundedSemaphore(AHEAD * threads)
         self.at_once = min(AHEAD * threads, MOST_SEARCHES)
@@ -134,7 +136,7 @@ class Cluster:
                 deserted = None if there else deserted or time.monotonic()
                 if deserted is not None and time.monotonic() - deserted > DESERTED_SECONDS:
                     raise UnavailableResource(
-                        f"compute.scheduler: {self._where} has lost all its workers; start some and run again"
+                        f"{SCHEDULER}: {self._where} has lost all its workers; start some and run again"
                     )
             with self._explained(future):
                 return cast(R, arriving.result())
@@ -153,71 +155,49 @@ class Cluster:
             raise
         except KilledWorker as error:
             raise UnavailableResource(
-                f"compute.scheduler: one block ended {error.allowed_failures + 1} workers of {self._where}; "
+                f"{SCHEDULER}: one block ended {error.allowed_failures + 1} workers of {self._where}; "
                 "see their logs, give each more memory or fewer threads, and run again"
             ) from None
         except ModuleNotFoundError as error:
             if error.name not in PACKAGES:
                 raise
             raise UnavailableResource(
-                f"compute.scheduler: a worker of {self._where} does not know this project; install it there "
+                f"{SCHEDULER}: a worker of {self._where} does not know this project; install it there "
                 "(`make analysis`) and start the worker with that environment"
             ) from None
         except (asyncio.CancelledError, CancelledError, FutureCancelledError, OSError):
             if future is not None and future.status == "error":
                 raise
             raise UnavailableResource(
-                f"compute.scheduler: {self._where} went away; see that it runs, and run the stage again"
+                f"{SCHEDULER}: {self._where} went away; see that it runs, and run the stage again"
             ) from None
 
 
 @contextmanager
-def open_engine(compute: Compute) -> Iterator[Engine]:
-    """The engine that ``compute.scheduler`` names, until the block ends.
+def open_engine() -> Iterator[Engine]:
+    """The workers of the Dask scheduler that the environment names, or this process, until the block ends.
 
     Raises `UnavailableResource` within `CONNECT_SECONDS` or so where nobody answers, or nobody works there.
     """
-    if compute.scheduler == THREADS:
+    address = os.environ.get(SCHEDULER)
+    if not address:
         yield Threads()
         return
-    with ExitStack() as stack:
-        if compute.scheduler == PROCESSES:
-            client = stack.enter_context(_local_client())
-        else:
-            client = stack.enter_context(_remote_client(compute.scheduler))
-        yield Cluster(client, compute.scheduler)
+    with _client(address) as client:
+        yield Cluster(client, address)
 
 
 @contextmanager
-def _local_client() -> Iterator[Client]:
-    """A process for each core that this one may use, on the loopback address."""
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=cores(),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-@contextmanager
-def _remote_client(address: str) -> Iterator[Client]:
+def _client(address: str) -> Iterator[Client]:
     from distributed import Client
 
     try:
         client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, TypeError, ValueError):
-        # ValueError and TypeError: tls without certificates, which are settings of Dask.
+        # What Dask raises for text that is no address, and for tls without certificates, which are settings of its own.
         raise UnavailableResource(
-            f"compute.scheduler: nobody answers at {address}; start `dask scheduler` there (tls:// also needs its "
-            f"certificates in Dask's configuration), or set {THREADS}"
+            f"{SCHEDULER}: nobody answers at {address}; start `dask scheduler` there (tls:// also needs its "
+            "certificates in Dask's configuration), or unset the variable to compute here"
         ) from None
     with client:
         deadline = time.monotonic() + CONNECT_SECONDS
@@ -244,7 +224,7 @@ def _perform(expected: str, packed: bytes) -> Any:
     """Run a job in a worker, with one thread: a worker has as many threads of its own as it may use."""
     if identity() != expected:
         raise InvalidInput(
-            "compute.scheduler: a worker runs other code or other versions than this process; check out the same "
+            f"{SCHEDULER}: a worker runs other code or other versions than this process; check out the same "
             "commit there, install it with `make analysis`, and start the worker again"
         )
     work, arguments = pickle.loads(packed)

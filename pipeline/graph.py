@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.code import CODE, PACKAGES
+from pipeline.code import CODE
 from pipeline.params import PARAMS, SWEPT, Params, stages
 from pipeline.stage import CELL, DATASET, MODEL, File, Finished, Metrics, Plot, Stage, Texts
 from store.errors import InvalidInput
@@ -35,9 +35,10 @@ _HEADER = (
 
 def build(params: Params, lacking: Set[str] = frozenset()) -> dict[str, Any]:
     """The content of ``dvc.yaml``. A stage that may do without them does not depend on the paths in ``lacking``."""
+    # Not by its dependencies: DVC compares whole files, so that a comment would ask for a new lock file.
     code = {
         "cmd": "python -m stages code",
-        "deps": list(PACKAGES),
+        "always_changed": True,
         "outs": [{CODE: {"cache": False, "persist": True}}],
     }
     declared = stages().values()

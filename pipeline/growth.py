@@ -15,7 +15,7 @@ OF_VALUES = (
     "store.codecs",
     "store.encoders",
     "store.leaf.digest",
-    "store.errors",
+    "store.numerics",
     "store.search.summation",
     "store.search.vectors",
 )

@@ -12,6 +12,8 @@ from store.layout import CORPORA
 from store.yaml_files import parse_yaml
 
 STUDIES = "studies"
+PLAN = "budget.yaml"
+"""The file among them that describes no study, but what all of them may take."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,15 @@ class NamedStudy:
         return all(label in known[key] for key, label in zip(schema.keys, labels[1:], strict=True))
 
 
+def study_files(root: Path) -> list[Path]:
+    """The files that describe the studies of the project at ``root``, sorted."""
+    return sorted(path for path in (root / STUDIES).glob("*.yaml") if path.name != PLAN)
+
+
 def named_studies(root: Path) -> list[NamedStudy]:
     """Every study of the project at ``root``, by name. Raises `InvalidInput` for a file that describes none."""
     found = []
-    for path in sorted((root / STUDIES).glob("*.yaml")):
+    for path in study_files(root):
         try:
             study = parse_yaml(path.read_bytes(), f"{STUDIES}/{path.name}")["study"]
             found.append(NamedStudy(path.stem, frozenset(study["models"]), frozenset(study["datasets"])))

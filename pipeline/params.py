@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from pipeline.budget import Budget
-from pipeline.compute import Compute
 from pipeline.stage import DATASET, MODEL, Section, Stage, Study
+from store.codecs.registry import CODECS
 from store.corpora.spec import DatasetSpec
 from store.encoders.spec import EncoderSpec
 from store.errors import InvalidInput
@@ -22,6 +24,9 @@ from store.validation import first_problem
 from store.yaml_files import read_yaml
 
 PARAMS = "params.yaml"
+LONGEST_LABEL = 100
+"""Characters; a file system takes names of 255, and some hold a stage and both labels."""
+
 SWEEPS = "sweeps"
 
 SWEPT = ("binarize", "quantize", "extend", "search_further", "rescore", "geometry")
@@ -75,8 +80,6 @@ class Params(BaseModel):
     study: Study
     models: dict[str, EncoderSpec]
     datasets: dict[str, DatasetSpec]
-    compute: Compute
-    budget: Budget
 
     def section(self, name: str, keys: Mapping[str, str] = MappingProxyType({})) -> Any:
         """The parsed section ``name``; for the keys of a cell that of the cell's sweep, if the sweep states it."""
@@ -120,7 +123,7 @@ def load(root: Path) -> Params:
 def _check_references(params: Params) -> None:
     for kind, known in (("models", params.models), ("datasets", params.datasets)):
         for label in known:
-            check_label(label, f"{PARAMS}: {kind}.{label}")
+            _check_name(label, f"{PARAMS}: {kind}.{label}")
         chosen = getattr(params.study, kind)
         if not chosen:
             raise InvalidInput(f"{PARAMS}: study.{kind}: is empty; name at least one of {', '.join(known)}")
@@ -131,15 +134,14 @@ def _check_references(params: Params) -> None:
                 )
             if label in chosen[:position]:
                 raise InvalidInput(f"{PARAMS}: study.{kind}.{position}: {label!r} is named twice")
+            for other in chosen[:position]:
+                if label.casefold() == other.casefold():
+                    raise InvalidInput(
+                        f"{PARAMS}: study.{kind}.{position}: {label!r} and {other!r} are one folder on some file "
+                        "systems: rename one of them"
+                    )
+    _check_cell_names(params)
     _check_sweeps(params)
-    known_stages = stages()
-    for name, experiment in params.budget.experiments.items():
-        for stage in experiment.stages:
-            if stage not in known_stages:
-                raise InvalidInput(
-                    f"{PARAMS}: budget.experiments.{name}.stages: {stage!r} is not a stage; "
-                    f"choose among {', '.join(known_stages)}"
-                )
     k = params.section("search").k
     for section in ("results.headline", "correlate", "regimes", "failures"):
         chosen_k = attrgetter(section)(params).k
@@ -152,12 +154,52 @@ def _check_references(params: Params) -> None:
             f"{SWEEPS}.{name}.",
             lambda section, sweep=sweep: getattr(sweep, section) or params.section(section),
         )
+    _check_compared(params)
+
+
+def _check_name(label: str, field: str) -> None:
+    """Refuse a label that a shell, YAML or a file system reads otherwise."""
+    check_label(label, field)
+    if label.startswith("-"):
+        raise InvalidInput(
+            f"{field}: {label!r} begins like an option of a command: begin with a letter or a digit"
+        )
+    if len(label) > LONGEST_LABEL:
+        raise InvalidInput(
+            f"{field}: is a label of {len(label)} characters: give at most {LONGEST_LABEL}, as file names hold two"
+        )
+    if not _is_text(label):
+        raise InvalidInput(
+            f"{field}: {label!r} is no text in YAML, whose readers differ: add a letter, as in x{label}"
+        )
+
+
+def _is_text(label: str) -> bool:
+    """Whether neither YAML 1.1 nor 1.2 reads a label as a number, a date, a truth value or nothing."""
+    for number in (float, partial(int, base=0)):
+        with suppress(ValueError):
+            number(label)
+            return False
+    return isinstance(yaml.safe_load(label), str)
+
+
+def _check_cell_names(params: Params) -> None:
+    """DVC names the stages of a cell by both labels with a dash between them."""
+    named: dict[str, str] = {}
+    for keys in params.study.cells():
+        cell = " × ".join(keys.values())
+        other = named.setdefault("-".join(keys.values()), cell)
+        if other != cell:
+            raise InvalidInput(
+                f"{PARAMS}: study: {other} and {cell} are both called {'-'.join(keys.values())} by DVC: "
+                "rename one of the models or datasets"
+            )
 
 
 def _check_sweeps(params: Params) -> None:
     study, sweeps = params.study, params.section(SWEEPS)
     for label in sweeps:
-        check_label(label, f"{PARAMS}: {SWEEPS}.{label}")
+        _check_name(label, f"{PARAMS}: {SWEEPS}.{label}")
     for model, chosen in study.sweeps.items():
         if model not in study.models:
             raise InvalidInput(f"{PARAMS}: study.sweeps.{model}: is not one of study.models")
@@ -186,3 +228,26 @@ def _check_codecs(params: Params, where: str, section: Callable[[str], Any]) -> 
                     f"{PARAMS}: {where}{field}: {codec!r} has no codes in this study; "
                     f"choose among {', '.join(known)}, or add it to {where}extend.codecs"
                 )
+
+
+def _check_compared(params: Params) -> None:
+    """What the tables of the study name is in some cell."""
+    searched = {"float32"}
+    for keys in params.study.cells():
+        searched.update(codec for name in ENCODED for codec in params.section(name, keys).codecs)
+    names = sorted({CODECS[key].name for key in searched})
+    compared = {
+        f"results.headline.codecs.{name}": codec
+        for name, (codec, _) in params.section("results").headline.codecs.items()
+    }
+    for section, sides in (("regimes", ("first", "second")), ("failures", ("codec", "reference"))):
+        for side in sides:
+            chosen = getattr(params.section(section), side)
+            compared[f"{section}.{side}"] = getattr(chosen, "codec", chosen)
+    for side in ("codec", "reference"):
+        compared[f"correlate.{side}"] = getattr(params.section("correlate"), side)
+    for field, codec in compared.items():
+        if codec not in names:
+            raise InvalidInput(
+                f"{PARAMS}: {field}: {codec!r} has no codes in this study; choose among {', '.join(names)}"
+            )

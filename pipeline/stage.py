@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.compute import Compute
 from pipeline.inputs import Inputs, Makers
 from store.layout import Layout, leaf_path
 from store.leaf.commit import LeafWriter, commit_leaf
@@ -152,12 +151,11 @@ class Stage:
 class Run(Generic[P]):
     """One execution of a stage: its parsed parameters and its keys, and the only way to the lake it has.
 
-    ``values`` are what the stage's declared places in ``params.yaml`` hold, by place; ``compute`` says where to work.
-    ``lacking`` are paths of leaves that ``dvc.yaml`` leaves out for a stage that may do without them. ``advanced`` is
-    told how many rows this run has computed and how many are left: it notes what they took, and stops the run with an
-    error where the rest would take more than the budget allows. ``makers`` are the stages by what they make.
-    ``settings`` are recorded with what is committed, and ``unchanged`` raises where parameters or code are no longer
-    those that the run was started with.
+    ``values`` are what the stage's declared places in ``params.yaml`` hold, by place. ``lacking`` are paths of leaves
+    that ``dvc.yaml`` leaves out for a stage that may do without them. ``advanced`` is told how many rows this run has
+    computed and how many are left: it notes what they took, and stops the run with an error where the rest would take
+    more than the budget allows. ``makers`` are the stages by what they make. ``settings`` are recorded with what is
+    committed, and ``unchanged`` raises where parameters or code are no longer those that the run was started with.
     """
 
     stage: Stage
@@ -165,7 +163,6 @@ class Run(Generic[P]):
     study: Study
     layout: Layout
     keys: Mapping[str, str]
-    compute: Compute
     values: Mapping[str, Any] = field(default_factory=dict)
     lacking: frozenset[str] = frozenset()
     advanced: Callable[[int, int], None] = unwatched

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import code
+from pipeline import budget, code
 from pipeline.budget import OTHER
 from pipeline.graph import expand
 from pipeline.params import PARAMS, Params, stages
@@ -66,7 +66,7 @@ def progress(root: Path, params: Params, content: Mapping[str, Any], *, remote: 
 
     The cache and the default remote are asked only with ``remote``; without, no more than the workspace is looked at.
     """
-    lock = locked_stages(root)
+    lock, planned = locked_stages(root), budget.load(root)
     wanted = {name: stage for name, stage in expand(params).items() if name.partition("@")[0] in stages()}
     entries = {name: lock[name] for name in wanted if name in lock}
     locked = {name: _locked(wanted[name], entry) for name, entry in entries.items()}
@@ -94,7 +94,7 @@ def progress(root: Path, params: Params, content: Mapping[str, Any], *, remote: 
         if state == DONE and not where:
             state, why = MISSING, "was made, but is nowhere to be had"
         kind, of = keys[name]
-        experiment = params.budget.experiment_of(kind)
+        experiment = planned.experiment_of(kind)
         steps.append(
             Step(
                 name=name,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import graph
-from pipeline.named_studies import STUDIES
+from pipeline.checks import check_study
+from pipeline.named_studies import STUDIES, study_files
 from pipeline.params import PARAMS, Params, parse, stages
 from pipeline.status import DONE, Progress, progress
 from store.errors import InvalidInput
@@ -20,7 +21,7 @@ SECTION = "study"
 
 def known(root: Path) -> list[str]:
     """Names of the project's studies, sorted."""
-    return sorted(path.stem for path in (root / STUDIES).glob("*.yaml"))
+    return [path.stem for path in study_files(root)]
 
 
 def use(root: Path, name: str) -> Params:
@@ -28,6 +29,7 @@ def use(root: Path, name: str) -> Params:
     text = with_study(root, name)
     content = parse_yaml(text, PARAMS)
     params = parse(content)
+    check_study(root, params, content)
     lacking = unfinished(root, params, content)
     write_file(Layout(root), root / PARAMS, text.encode())
     graph.write(root, params, lacking)
@@ -38,7 +40,16 @@ def write_graph(root: Path) -> None:
     """Write ``dvc.yaml`` for the study in ``params.yaml``: the command behind ``make graph``."""
     content = read_yaml(root / PARAMS)
     params = parse(content)
+    check_study(root, params, content)
     graph.write(root, params, unfinished(root, params, content))
+
+
+def check_graph(root: Path) -> None:
+    """Raise `InvalidInput` where ``make graph`` would refuse or change something: before ``make repro``."""
+    content = read_yaml(root / PARAMS)
+    params = parse(content)
+    check_study(root, params, content)
+    graph.check(root, params)
 
 
 def status(root: Path, name: str | None = None) -> Progress:

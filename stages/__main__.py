@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline import code, graph, params, study
+from pipeline import budget, code, graph, params, study
+from pipeline.checks import check_cell, size_of
 from pipeline.spending import metered
-from pipeline.stage import DATASET, MODEL, TEXTS, Run, Stage
+from pipeline.stage import CELL, DATASET, MODEL, TEXTS, Run, Stage
 from pipeline.started import Started
+from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.agreement import are_texts_of
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     try:
         if chosen.name == "graph":
             if chosen.check:
-                graph.check(root, params.load(root))
+                study.check_graph(root)
             else:
                 study.write_graph(root)
         elif chosen.name == "code":
@@ -65,6 +67,10 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     for key, labels in ((MODEL, parsed.study.models), (DATASET, parsed.study.datasets)):
         if key in keys and keys[key] not in labels:
             raise InvalidInput(f"--{key}: {keys[key]!r} is not in the study; it has {', '.join(labels)}")
+    if stage.per == CELL:
+        # All that the cell is computed with before it is embedded; after that what a stage is itself concerned with.
+        only = "" if EMBEDDINGS in stage.writes else stage.section
+        check_cell(parsed, keys, size_of(Layout(root), parsed, keys), only)
     step = "@".join(filter(None, [stage.name, "-".join(keys.values())]))
     started = Started.now(root, stage, step, parsed, content)
     run = Run(
@@ -73,7 +79,6 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
         study=parsed.study,
         layout=Layout(root),
         keys=keys,
-        compute=parsed.compute,
         values={place: parsed.section(place.format(**keys), keys) for place in stage.params},
         lacking=lacking if stage.may_lack else frozenset(),
         makers={
@@ -89,7 +94,7 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
     with claimed(run.layout.staging, step, step):
         run.compare_inputs()
         _check_texts(run)
-        with metered(run.layout, parsed.budget, stage.name, keys) as advanced:
+        with metered(run.layout, budget.load(root), stage.name, keys) as advanced:
             importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
         # What a stage writes for people is in no leaf; DVC records none of it where this raises.
         started.check()

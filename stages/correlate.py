@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field as Constraint
 
 from analysis.quality.figures import figures_of
-from analysis.relation.assemble import assemble
+from analysis.relation.assemble import assemble, note_samples
 from analysis.relation.points import RelationSettings
 from analysis.relation.relate import relate
 from analysis.report.tables import csv_text
@@ -38,7 +38,7 @@ def run(run: Run[Params]) -> None:
         reference=settings.reference,
         k=settings.k,
     )
-    rows = relate(points, settings.settings)
+    rows = note_samples(relate(points, settings.settings), points)
     write_file(run.layout, run.layout.root / CSV, csv_text(rows).encode())
     run.say(f"{len(cells)} cells × {points.sizes['bits']} lengths, {len(rows)} figures in {CSV}")
     for row in rows[rows["statistic"] == "verdict"].itertuples():

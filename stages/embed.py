@@ -59,7 +59,7 @@ def run(run: Run[Params]) -> None:
     documents = folder / DOCUMENTS_FILE
     n = judgements.size("document")
     watched = Progress(run.model, n + judgements.size("query"), "texts", "tokens")
-    device = CPU if run.model_spec.source != "sentence-transformers" else choose_device(run.compute.device)
+    device = CPU if run.model_spec.source != "sentence-transformers" else choose_device()
     encoder = prepare.prepared_encoder(
         run.model_spec,
         label=run.model,
@@ -104,7 +104,7 @@ def run(run: Run[Params]) -> None:
         device,
         identity_of(encoder),
     )
-    with watched, open_engine(run.compute) as engine, run.commit(EMBEDDINGS) as leaf:
+    with watched, open_engine() as engine, run.commit(EMBEDDINGS) as leaf:
         queries = encoding.queries(read_texts(folder / QUERIES_FILE))
         leaf.write("queries", stored(queries, "query", run.model))
         measured = sample(queries, judgements.read("self_row"), read_judgements(judgements), slabs[0].rows)

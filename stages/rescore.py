@@ -80,7 +80,7 @@ def run(run: Run[Params]) -> None:
     available = embeddings.size("document") - bool((self_row >= 0).any())
     depth = min(max(wanted.oversample) * wanted.k, available)
 
-    with open_engine(run.compute) as engine, run.commit(RESCORED_NEIGHBOURS) as leaf:
+    with open_engine() as engine, run.commit(RESCORED_NEIGHBOURS) as leaf:
 
         def ranked(one: Search) -> list[Neighbours]:
             candidates = top_k(engine, one.start, one.rows, depth, self_row).rows

@@ -30,7 +30,8 @@ _DIGITS = 6  # significant ones of a figure
 class GeometrySettings:
     """The section ``geometry`` of params.yaml; every cell is measured with the same one.
 
-    sample, query_sample: rows drawn without replacement; several measures depend on their number.
+    sample, query_sample: rows drawn without replacement, or all where there are fewer; several measures depend on
+    their number, which is recorded.
     seed: of the drawn rows and the random projections.
     draws: groups of the delete-a-group jackknife. confidence: of the intervals, in (0, 1).
     hubness_k: neighbours that count as an occurrence. mle_neighbours: k of the maximum-likelihood dimension.
@@ -67,16 +68,36 @@ class GeometrySettings:
         _require(self.outlier_cut > 0, "outlier_cut", self.outlier_cut, "above 0")
         _require(self.projections >= self.draws, "projections", self.projections, "at least geometry.draws")
         _require(self.margin_near > 0, "margin_near", self.margin_near, "above 0")
-        neighbours = max(2, self.hubness_k, self.mle_neighbours)
         for field, rows in (("sample", self.sample), ("query_sample", self.query_sample)):
-            _require(rows >= self.draws, field, rows, "at least geometry.draws")
-            left = rows - -(-rows // self.draws)
-            _require(
-                left > neighbours,
-                field,
-                rows,
-                f"so large that {neighbours} neighbours remain without one group",
-            )
+            _require(rows >= self.least_rows, field, rows, f"at least {self.least_rows}, {self._why_so_many}")
+
+    @property
+    def least_rows(self) -> int:
+        """Fewest documents, and queries, that can be measured: those that remain without one group have neighbours."""
+        rows = self.draws
+        while rows - -(-rows // self.draws) <= self._neighbours:
+            rows += 1
+        return rows
+
+    @property
+    def _neighbours(self) -> int:
+        return max(2, self.hubness_k, self.mle_neighbours)
+
+    @property
+    def _why_so_many(self) -> str:
+        return f"so that {self._neighbours} neighbours remain without one of {self.draws} groups"
+
+    def check_rows(self, documents: int, queries: int) -> None:
+        """Refuse a cell of fewer documents or queries than can be measured.
+
+        Raises: InvalidInput naming the fields that say how many are needed.
+        """
+        for side, rows in (("documents", documents), ("queries", queries)):
+            if rows < self.least_rows:
+                raise InvalidInput(
+                    f"geometry: the cell has {rows} {side} and needs {self.least_rows}, {self._why_so_many}: "
+                    f"add {side}, or lower geometry.mle_neighbours, hubness_k or draws"
+                )
 
 
 def _require(holds: bool, field: str, value: object, expected: str) -> None:
@@ -90,24 +111,25 @@ def measure(
     """Every measure of ``MEASURES``, in its order, for one cell.
 
     documents (n, d) and queries (q, d) are float16, float32 or float64, finite, without zero rows; a seeded
-    sample of each is upcast to float64. Undefined values are NaN. Figures have six significant digits, far below
-    the intervals and far above the 1e-12 by which libraries differ between processors: equal input and settings give
-    equal results on every machine.
+    sample of each, all where there are no more, is upcast to float64. Undefined values are NaN. Figures have six
+    significant digits, far below the intervals and far above the 1e-12 by which libraries differ between processors:
+    equal input and settings give equal results on every machine.
 
-    Raises: InvalidInput if a sample is larger than its side, or if the vectors do not have the stated form.
+    Raises: InvalidInput if there are too few rows, or if the vectors do not have the stated form.
     """
-    document_sample = _sample(documents, "documents", "sample", settings.sample, settings.seed, 0)
-    query_sample = _sample(queries, "queries", "query_sample", settings.query_sample, settings.seed, 1)
+    document_sample = _sample(documents, "documents", settings.sample, settings.seed, 0)
+    query_sample = _sample(queries, "queries", settings.query_sample, settings.seed, 1)
+    settings.check_rows(len(document_sample), len(query_sample))
     d = document_sample.shape[1]
     if query_sample.shape[1] != d:
         raise InvalidInput(
             f"queries have {query_sample.shape[1]} dimensions, documents {d}: embed both with one model"
         )
     directions = np.random.RandomState([settings.seed, 2]).standard_normal((settings.projections, d))
-    smaller = min(settings.sample, settings.query_sample)
+    smaller = min(len(document_sample), len(query_sample))
     parts = {
-        "documents": (_side(document_sample, directions, settings), settings.sample),
-        "queries": (_side(query_sample, directions, settings), settings.query_sample),
+        "documents": (_side(document_sample, directions, settings), len(document_sample)),
+        "queries": (_side(query_sample, directions, settings), len(query_sample)),
         "gap": (_gap(document_sample, query_sample, settings), smaller),
     }
     estimates = {}
@@ -126,15 +148,9 @@ def _rounded(figure: float) -> float:
     return float(f"{figure:.{_DIGITS}g}")
 
 
-def _sample(
-    vectors: NDArray[np.floating[Any]], side: str, field: str, size: int, seed: int, stream: int
-) -> Array:
+def _sample(vectors: NDArray[np.floating[Any]], side: str, size: int, seed: int, stream: int) -> Array:
     if vectors.ndim != 2 or vectors.shape[1] < 2:
         raise InvalidInput(f"{side} must be (rows, dimensions ≥ 2), got shape {vectors.shape}")
-    if size > len(vectors):
-        raise InvalidInput(
-            f"geometry.{field} is {size} but the cell has {len(vectors)} {side}: lower it for all cells"
-        )
     rows = np.random.RandomState([seed, stream]).permutation(len(vectors))[:size]
     sample = np.asarray(vectors[rows], np.float64)
     bad = ~(np.isfinite(sample).all(axis=1) & sample.any(axis=1))

@@ -11,6 +11,7 @@ from analysis.quality.figures import cell_name, is_plain, select
 from store.errors import InvalidInput
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 METRICS = ("recall", "overlap")
@@ -21,11 +22,11 @@ def assemble(
 ) -> xr.Dataset:
     """Points of the binary ``codec``, (cell, bits), as `relate` takes them.
 
-    ``geometry`` holds ``value`` over (measure) of each cell; ``figures`` what `figures_of` gives of the same cells, in
-    any order. Targets are Recall at ``k``, its retention (binary ÷ the best of ``reference``) and Overlap. The slope of
-    a metric against log2 bits is a feature of the cell; it never predicts a target that was computed from the same
-    metric. Lengths are those that every cell has. Raises InvalidInput for a study without cells, where cells have no
-    length in common, and for a codec or cut-off that a cell lacks.
+    ``geometry`` holds ``value`` and ``sample_size`` over (measure) of each cell; ``figures`` what `figures_of` gives of
+    the same cells, in any order. Targets are Recall at ``k``, its retention (binary ÷ the best of ``reference``) and
+    Overlap. The slope of a metric against log2 bits is a feature of the cell; it never predicts a target that was
+    computed from the same metric. Lengths are those that every cell has. Raises InvalidInput for a study without
+    cells, where cells have no length in common, and for a codec or cut-off that a cell lacks.
     """
     import xarray as xr
 
@@ -43,7 +44,7 @@ def assemble(
             "give the cells of study.sweeps one in common"
         )
     values = xr.concat([by_bits[cell].sel(bits=bits) for cell in cells], "cell")
-    measures = xr.concat([measured[cell]["value"] for cell in cells], "cell", join="left")
+    measures = xr.concat([measured[cell][["value", "sample_size"]] for cell in cells], "cell", join="left")
     points = xr.Dataset(
         coords={
             "model": ("cell", [model for model, _ in cells]),
@@ -52,7 +53,10 @@ def assemble(
         }
     )
     for name in measures["measure"].values.tolist():
-        points[name] = ("cell", measures.sel(measure=name).values, {"role": "feature"})
+        feature = measures.sel(measure=name)
+        rows = feature["sample_size"].values
+        sampled = {"sample_size": [int(np.nanmin(rows)), int(np.nanmax(rows))]}
+        points[name] = ("cell", feature["value"].values, {"role": "feature", **sampled})
     for metric in METRICS:
         source = f"{metric}@{k}"
         target = values[metric].transpose("cell", "bits").values
@@ -67,6 +71,20 @@ def assemble(
     retention = np.where(np.isfinite(ratio), ratio, np.nan)
     points[f"retention@{k}"] = (recall.dims, retention, {"role": "target", "source": f"recall@{k}"})
     return points
+
+
+def note_samples(rows: pd.DataFrame, points: xr.Dataset) -> pd.DataFrame:
+    """The rows of `relate` with a note where cells were measured on samples of different sizes."""
+    noted = rows.copy()
+    for name, variable in points.data_vars.items():
+        least, most = variable.attrs.get("sample_size", (0, 0))
+        if least != most:
+            said = f"measured on {least} to {most} rows"
+            of_feature = noted["feature"] == str(name)
+            noted.loc[of_feature, "note"] = [
+                "; ".join(filter(None, [note, said])) for note in noted.loc[of_feature, "note"]
+            ]
+    return noted
 
 
 def _labels(of_cell: xr.Dataset) -> tuple[str, str]:

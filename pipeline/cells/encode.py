@@ -37,7 +37,7 @@ _SIDES = {"documents": "document", "queries": "query"}
 
 def encode(run: Run[Any], schema: CodesSchema) -> None:
     """Commit the codes of the cell by every codec of the run's section, an `Encoding`."""
-    with open_engine(run.compute) as engine:
+    with open_engine() as engine:
         _encode(run, schema, engine)
 
 

@@ -80,7 +80,7 @@ def search(
     judged = run.open(JUDGEMENTS)
     self_row = judged.read("self_row").astype(np.int64)
 
-    with open_engine(run.compute) as engine, run.commit(schema) as leaf:
+    with open_engine() as engine, run.commit(schema) as leaf:
 
         def find(one: Search, advance: Callable[[int], None] = lambda rows: None) -> tuple[Neighbours, Ties]:
             found = top_k(engine, one.start, one.rows, ks[-1], self_row, advance)

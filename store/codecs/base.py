@@ -11,7 +11,7 @@ beginning of that of more, and `WELL_TRAINED`, the documents that a fit should s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
@@ -126,6 +126,17 @@ def has_prefixes(codec: Codec) -> bool:
 def undertrained(codec: Codec, documents: int) -> bool:
     """Whether figures of the codec, fitted on so many documents, carry the flag "under-trained"."""
     return documents < int(getattr(codec, "WELL_TRAINED", 0))
+
+
+def check_shape(codec: Codec, documents: int, dimension: int) -> None:
+    """Refuse a codec that cannot be fitted on so many documents of that dimension.
+
+    A codec of which that may be so has a method of this name, which `fit` calls too. What it says of a setting begins
+    with the setting's name, and what to do stands after the last colon.
+    """
+    check: Callable[[int, int], None] | None = getattr(codec, "check_shape", None)
+    if check is not None:
+        check(documents, dimension)
 
 
 def check_least(codec: object, **least: int) -> None:

@@ -58,7 +58,17 @@ class ITQCodec:
         Raises InvalidInput for more bits than dimensions and for a sample of no more documents than bits.
         """
         check_vectors(sample)
-        documents, dimension = sample.shape
+        self.check_shape(*sample.shape)
+        mean, axes = principal_axes(sample)
+        components = axes[:, : self.bits]
+        projected = np.empty((len(sample), self.bits))
+        for rows in row_blocks(*sample.shape):
+            projected[rows] = matrix_product(np.subtract(sample[rows], mean, dtype=np.float64), components)
+        rotation = _rotation(projected, self.seed, self.iterations)
+        return {"mean": mean, "axes": rounded(matrix_product(components, rotation))}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reasons it names."""
         if self.bits > dimension:
             raise InvalidInput(f"bits is {self.bits}: give at most the dimension {dimension}")
         if documents <= self.bits:
@@ -66,13 +76,6 @@ class ITQCodec:
                 f"ITQ of {self.bits} bits is fitted on {documents} documents: "
                 "give more documents than bits, or leave this length out"
             )
-        mean, axes = principal_axes(sample)
-        components = axes[:, : self.bits]
-        projected = np.empty((documents, self.bits))
-        for rows in row_blocks(*sample.shape):
-            projected[rows] = matrix_product(np.subtract(sample[rows], mean, dtype=np.float64), components)
-        rotation = _rotation(projected, self.seed, self.iterations)
-        return {"mean": mean, "axes": rounded(matrix_product(components, rotation))}
 
     def project(self, state: State, vectors: Floats) -> NDArray[np.float64]:
         """(rows, bits) float64: the coordinates, about the mean, along the axes."""

@@ -61,7 +61,12 @@ class OPQCodec:
         Raises InvalidInput as PQ does, and for fewer documents than dimensions: they do not determine a rotation.
         """
         check_vectors(sample)
-        documents, dimension = sample.shape
+        self.check_shape(*sample.shape)
+        rotation = rounded(_rotation(sample, self.code_bytes, self.seed, self.iterations))
+        return {**self._quantizer().fit(_rotated(sample, rotation)), "rotation": rotation}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reasons it names."""
         if dimension % self.code_bytes:
             raise InvalidInput(
                 f"code_bytes is {self.code_bytes}: choose a divisor of the dimension {dimension}"
@@ -76,8 +81,6 @@ class OPQCodec:
                 f"OPQ is fitted on {documents} documents, fewer documents than the {dimension} dimensions: "
                 "add documents or leave OPQ out"
             )
-        rotation = rounded(_rotation(sample, self.code_bytes, self.seed, self.iterations))
-        return {**self._quantizer().fit(_rotated(sample, rotation)), "rotation": rotation}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""

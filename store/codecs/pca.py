@@ -53,15 +53,18 @@ class PCACodec:
         `dimensions` and for a sample of no more documents than `dimensions`.
         """
         check_vectors(sample)
-        documents, dimension = sample.shape
+        self.check_shape(*sample.shape)
+        mean, axes = principal_axes(sample)
+        return {"mean": mean, "axes": rounded(axes[:, : self.dimensions])}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reasons it names."""
         check_dimension(self.dimensions, dimension)
         if documents <= self.dimensions:
             raise InvalidInput(
                 f"PCA of {self.dimensions} components is fitted on {documents} documents: "
                 "give more documents than components, or keep fewer"
             )
-        mean, axes = principal_axes(sample)
-        return {"mean": mean, "axes": rounded(axes[:, : self.dimensions])}
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, 4 × dimensions) uint8: float32 numbers, the least significant byte first."""

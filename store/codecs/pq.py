@@ -64,8 +64,9 @@ class PQCodec:
         Raises InvalidInput when the dimension is not a multiple of `code_bytes`, for fewer than 256 documents
         and for centroids too large for float16.
         """
-        self.check_sample(sample)
+        check_vectors(sample)
         documents, dimension = sample.shape
+        self.check_shape(documents, dimension)
         shape = (self.code_bytes, CENTROIDS, dimension // self.code_bytes)
         parts = np.asarray(sample, dtype=np.float32).reshape(documents, self.code_bytes, -1)
         codebooks = np.empty(shape, dtype=np.float32)
@@ -77,10 +78,8 @@ class PQCodec:
         in_threads(train, range(self.code_bytes))
         return {"codebooks": half_precision(codebooks, "PQ's codebooks")}
 
-    def check_sample(self, sample: Floats) -> None:
-        """Refuse a sample that `fit` cannot train on, for the reasons it names."""
-        check_vectors(sample)
-        documents, dimension = sample.shape
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reasons it names."""
         if dimension % self.code_bytes:
             raise InvalidInput(
                 f"code_bytes is {self.code_bytes}: choose a divisor of the dimension {dimension}"

@@ -11,10 +11,6 @@ from typing import Any
 from store.codecs.base import Codec
 from store.codecs.settings import key_of
 
-DISCOVERS = "store.codecs"
-"""The package whose modules are all imported here. `pipeline.code` reads it: a stage that imports this module runs
-again when a codec is added or changed."""
-
 
 def discovered(package: ModuleType) -> Mapping[str, type[Codec]]:
     """The codecs that the modules of a package offer, by key and in the order of the keys.
@@ -41,4 +37,4 @@ def _offers(module: ModuleType) -> Iterable[Any]:
     return getattr(module, "OFFERS", ())
 
 
-CODECS: Mapping[str, type[Codec]] = discovered(importlib.import_module(DISCOVERS))
+CODECS: Mapping[str, type[Codec]] = discovered(importlib.import_module("store.codecs"))

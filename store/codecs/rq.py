@@ -53,11 +53,7 @@ class RQCodec:
         """
         check_vectors(sample)
         documents, dimension = sample.shape
-        if documents < CENTROIDS:
-            raise InvalidInput(
-                f"RQ is fitted on {documents} documents, fewer documents than RQ's {CENTROIDS} centroids: "
-                "add documents or leave RQ out"
-            )
+        self.check_shape(documents, dimension)
         left = np.array(sample, dtype=np.float32, order="C")
         codebooks = np.zeros((self.code_bytes, CENTROIDS, dimension), dtype=np.float16)
         for stage, codebook in enumerate(codebooks):
@@ -70,6 +66,14 @@ class RQCodec:
                 alone = {"codebooks": codebook[np.newaxis]}
                 left -= self.decode(alone, self.encode(alone, left))
         return {"codebooks": codebooks}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse a sample of a shape that `fit` cannot train on, for the reason it names."""
+        if documents < CENTROIDS:
+            raise InvalidInput(
+                f"RQ is fitted on {documents} documents, fewer documents than RQ's {CENTROIDS} centroids: "
+                "add documents or leave RQ out"
+            )
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, code_bytes) uint8."""

@@ -44,8 +44,12 @@ class TruncateCodec:
     def fit(self, sample: Floats) -> State:
         """`full_dimension`, int32 without axes. InvalidInput for fewer dimensions than `dimensions`."""
         check_vectors(sample)
-        check_dimension(self.dimensions, sample.shape[1])
+        self.check_shape(*sample.shape)
         return {"full_dimension": np.array(sample.shape[1], dtype=np.int32)}
+
+    def check_shape(self, documents: int, dimension: int) -> None:
+        """Refuse fewer dimensions than `dimensions`."""
+        check_dimension(self.dimensions, dimension)
 
     def encode(self, state: State, vectors: Floats) -> NDArray[np.uint8]:
         """(documents, 4 × dimensions) uint8: float32 numbers, the least significant byte first."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from store.errors import UnavailableResource
-
-Asked = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True)
@@ -46,20 +45,24 @@ CPU = Device("cpu", "float32")
 CUDA = Device("cuda", "float16")
 
 
-def choose_device(asked: Asked) -> Device:
-    """The device that ``compute.device`` asks for: with ``auto`` CUDA where torch finds it.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable by which torch, as everything that uses CUDA, is told which devices there are; empty for none."""
 
-    Raises `UnavailableResource` where CUDA is asked for and absent.
+
+def choose_device() -> Device:
+    """CUDA where torch finds it, else the CPU.
+
+    Raises `UnavailableResource` where the environment names a CUDA device and torch finds none.
     """
     import torch
 
-    if asked == "cpu":
-        return CPU
     if torch.cuda.is_available():
         return CUDA
-    if asked == "auto":
+    named = os.environ.get(VISIBLE, "")
+    if not named[:1].isdigit() and not named.startswith(("GPU-", "MIG-")):
         return CPU
     why = "torch finds no CUDA device here" if torch.version.cuda else "this build of torch has no CUDA"
     raise UnavailableResource(
-        f"compute.device: cuda is asked for, but {why}; set it to auto or cpu, or run where there is one"
+        f"{VISIBLE}: {named} is asked for, but {why}; set it to nothing to compute on the CPU, or run "
+        "where there is one"
     )

@@ -204,7 +204,7 @@ class SentenceEncoder:
         if all(len(rows) == 1 for rows in plan):
             raise UnavailableResource(
                 f"models.{self._label}: memory does not hold a single text of {counts.max()} tokens; "
-                "free some, or set compute.device to cpu"
+                "free some, or set CUDA_VISIBLE_DEVICES to nothing"
             )
         largest = int(padded_tokens(counts, plan).max())
         self.batch_tokens = largest // 2

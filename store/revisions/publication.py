@@ -128,7 +128,9 @@ def _check_tag(root: Path, tag: str) -> None:
 def _check_fresh(repo: Repo) -> None:
     with _explained("dvc status: failed"):
         # Seen from another folder, DVC puts the path of dvc.yaml before the name of a stage.
-        stale = sorted(name.rpartition(":")[2] for name in repo.status())
+        stale = sorted(
+            name.rpartition(":")[2] for name, why in repo.status().items() if why != ["always changed"]
+        )
     if stale:
         more = f" and {len(stale) - 5} more" if len(stale) > 5 else ""
         raise InvalidInput(

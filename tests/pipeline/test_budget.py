@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
-from pipeline import params
-from pipeline.budget import Budget, check_caps, expected_gpu_hours, gpu_hours, summary
+from pipeline.budget import BUDGET, Budget, check_caps, expected_gpu_hours, gpu_hours, load, summary
 from pipeline.ledger import Entry, Usage
+from pipeline.study import known
 from store.errors import InvalidInput
 from tests.paths import ROOT
+from tests.stages.projects import make_project
 
 
 def budget(**caps: float) -> Budget:
@@ -68,14 +72,14 @@ def test_a_stage_is_held_to_the_cap_of_its_group_and_to_that_of_all() -> None:
     assert spent == {"core": 12, "exploratory": 1, "all": 13}
     check_caps(budget(core=20), "embed", spent, 8)
     message = (
-        r"^budget\.caps\.core: embed would bring it to 21 GPU-hours \(12 spent, 9 to come\), the cap is 20; "
-        r"raise it in params\.yaml and run again \(what is finished is kept\)$"
+        r"^studies/budget\.yaml: caps\.core: embed would bring it to 21 GPU-hours \(12 spent, 9 to come\), "
+        r"the cap is 20; raise it and run again \(what is finished is kept\)$"
     )
     with pytest.raises(InvalidInput, match=message):
         check_caps(budget(core=20), "embed", spent, 9)
-    with pytest.raises(InvalidInput, match=r"^budget\.caps\.all: embed would bring it to 22 "):
+    with pytest.raises(InvalidInput, match=r"^studies/budget\.yaml: caps\.all: embed would bring it to 22 "):
         check_caps(budget(all=20), "embed", spent, 9)
-    with pytest.raises(InvalidInput, match=r"^budget\.caps\.exploratory: adapt would"):
+    with pytest.raises(InvalidInput, match=r"^studies/budget\.yaml: caps\.exploratory: adapt would"):
         check_caps(budget(), "adapt", spent, 4.5)
     # The other group's cap is not this stage's.
     check_caps(budget(exploratory=0), "embed", spent, 9)
@@ -94,7 +98,7 @@ def test_a_stage_is_expected_to_take_what_its_longest_finished_run_took() -> Non
 
 
 def test_the_plan_of_the_project() -> None:
-    plan = params.load(ROOT).budget
+    plan = load(ROOT)
     assert list(plan.experiments) == [f"E{n}" for n in range(1, 9)] + [f"X{n}" for n in range(1, 5)]
     gpu = {name: of.gpu_hours for name, of in plan.experiments.items() if of.gpu_hours}
     assert gpu == {"E1": (18, 25), "E3": (5, 8), "X3": (3, 5)}
@@ -126,3 +130,32 @@ def test_the_plan_of_the_project() -> None:
 def test_a_plan_that_says_nothing_is_refused(experiments: Any, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Budget.model_validate({"experiments": experiments, "caps": {"core": 1, "exploratory": 1, "all": 1}})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda plan: plan["experiments"]["E1"].update(stages=["embd"]),
+            r"experiments\.E1\.stages: 'embd' is not a stage; choose among corpus, embed",
+        ),
+        (
+            lambda plan: plan["caps"].update(core=-1),
+            r"caps\.core: Input should be greater than or equal to 0; got -1",
+        ),
+        (lambda plan: plan.pop("caps"), "caps: is missing"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(
+    tmp_path: Path, change: Callable[[Any], object], message: str
+) -> None:
+    make_project(tmp_path)
+    content = yaml.safe_load((tmp_path / BUDGET).read_text())
+    change(content)
+    (tmp_path / BUDGET).write_text(yaml.safe_dump(content))
+    with pytest.raises(InvalidInput, match=rf"^studies/budget\.yaml: {message}"):
+        load(tmp_path)
+
+
+def test_the_plan_is_no_study() -> None:
+    assert "budget" not in known(ROOT)

@@ -205,7 +205,7 @@ def test_slabs_that_were_kept_are_not_sent_to_workers(
         told[0], told[1] = told[0] + texts, told[1] + tokens
         plain(self, texts, tokens)
 
-    monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
+    monkeypatch.setattr(embed, "open_engine", lambda: nullcontext(engine))
     monkeypatch.setattr(Progress, "advance", advance)
     collection.run("embed")
     assert engine.jobs == SLABS - 10
@@ -216,7 +216,7 @@ def test_slabs_that_were_kept_are_not_sent_to_workers(
 
 def test_the_plans_of_workers_are_recorded(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Elsewhere()
-    monkeypatch.setattr(embed, "open_engine", lambda compute: nullcontext(engine))
+    monkeypatch.setattr(embed, "open_engine", lambda: nullcontext(engine))
     Shrinking(monkeypatch, collection, 7, 200)
     collection.run("embed")
     assert_shrunk(collection)
@@ -351,12 +351,12 @@ def test_cuda_asked_for_and_absent_leaves_finished_cells_as_they_are(
 ) -> None:
     collection.run("embed")
     before = digests(collection.lake)
-    collection.change(lambda content: content["compute"].update(device="cuda"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     capsys.readouterr()
     assert run(collection.root, *EMBED) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: compute.device: cuda is asked for, but ")
+    assert error.startswith("error: CUDA_VISIBLE_DEVICES: 0 is asked for, but ")
     assert error.count("\n") == 1
     assert digests(collection.lake) == before
 

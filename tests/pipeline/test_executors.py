@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 from pipeline import executors as engine
-from pipeline.compute import Compute
 from pipeline.executors import AHEAD, Cluster, Engine, Threads, open_engine
 from store.artifacts.embeddings import EMBEDDINGS
 from store.errors import InvalidInput, UnavailableResource
@@ -42,12 +42,27 @@ def cluster() -> Iterator[LocalCluster]:
 @pytest.fixture
 def workers(cluster: LocalCluster) -> Iterator[Engine]:
     cluster.wait_for_workers(2, timeout=180)
-    with open_engine(Compute(scheduler=cluster.scheduler_address, device="auto")) as found:
+    with engine_at(cluster.scheduler_address) as found:
         yield found
 
 
-def test_threads_work_in_this_process_one_job_after_the_other(tmp_path: Path) -> None:
-    with open_engine(Compute(scheduler="threads", device="auto")) as found:
+@contextmanager
+def engine_at(address: str) -> Iterator[Engine]:
+    """The engine where the environment names a scheduler."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        with open_engine() as found:
+            yield found
+
+
+@pytest.mark.parametrize("address", [None, ""])
+def test_threads_work_in_this_process_one_job_after_the_other(
+    address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+    with open_engine() as found:
         assert isinstance(found, Threads)
         assert not found.cuts
         results = iter(found.in_order(clusters.held, ((number,) for number in itertools.count())))
@@ -181,7 +196,7 @@ def test_another_leaf_at_the_place_is_refused(workers: Engine, tmp_path: Path) -
 def test_workers_of_other_code_are_refused(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "identity", lambda: "another")
     with (
-        open_engine(Compute(scheduler=cluster.scheduler_address, device="auto")) as found,
+        engine_at(cluster.scheduler_address) as found,
         pytest.raises(
             InvalidInput, match="a worker runs other code or other versions than this process; check out"
         ),
@@ -189,14 +204,24 @@ def test_workers_of_other_code_are_refused(cluster: LocalCluster, monkeypatch: p
         list(found.in_order(clusters.held, [(1,)]))
 
 
+@pytest.mark.parametrize("address", ["cluster", "http://127.0.0.1:1"])
+def test_what_is_no_address_is_one_line(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 1.0)
+    with (
+        pytest.raises(UnavailableResource, match=rf"^DASK_SCHEDULER_ADDRESS: nobody answers at {address}; "),
+        engine_at(address),
+    ):
+        pass
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 1.0)
     address, started = clusters.unused_address(), time.monotonic()
     with (
         pytest.raises(
-            UnavailableResource, match=rf"^compute\.scheduler: nobody answers at {address}; start `dask"
+            UnavailableResource, match=rf"^DASK_SCHEDULER_ADDRESS: nobody answers at {address}; start `dask"
         ),
-        open_engine(Compute(scheduler=address, device="auto")),
+        engine_at(address),
     ):
         pass
     assert time.monotonic() - started < 30
@@ -207,7 +232,7 @@ def test_a_scheduler_without_workers_is_told_from_none(monkeypatch: pytest.Monke
     with (
         clusters.local_cluster(0) as empty,
         pytest.raises(UnavailableResource, match=r"has no workers; start some, as in `dask worker tcp://127"),
-        open_engine(Compute(scheduler=empty.scheduler_address, device="auto")),
+        engine_at(empty.scheduler_address),
     ):
         pass
 
@@ -218,7 +243,7 @@ def test_a_cluster_whose_workers_all_leave_is_given_up(
     monkeypatch.setattr(engine, "DESERTED_SECONDS", 1.0)
     with (
         clusters.local_cluster(1) as small,
-        open_engine(Compute(scheduler=small.scheduler_address, device="auto")) as found,
+        engine_at(small.scheduler_address) as found,
     ):
         results = iter(found.in_order(clusters.traced_square, [(n, tmp_path, 0.2) for n in range(9)]))
         assert next(results)[0] == 0

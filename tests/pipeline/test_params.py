@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline import graph, params
+from pipeline import params
 from store.errors import InvalidInput
 from tests.paths import ROOT
 from tests.stages.projects import make_project, run, tiny_params
@@ -27,18 +26,33 @@ def codec(key: str, **settings: Any) -> Change:
     return lambda content: content["extend"]["codecs"].update({key: settings})
 
 
+def renamed(kind: str, old: str, new: str) -> Change:
+    """An entry of models or datasets by another name."""
+
+    def change(content: dict[str, Any]) -> None:
+        content[kind][new] = content[kind].pop(old)
+        content["study"][kind] = [new if label == old else label for label in content["study"][kind]]
+
+    return change
+
+
+def meet(content: dict[str, Any]) -> None:
+    for kind, names in (("models", ("a", "a-b")), ("datasets", ("b-c", "c"))):
+        for old, new in zip(list(content[kind]), names, strict=True):
+            renamed(kind, old, new)(content)
+
+
 CASES: list[tuple[Change, str]] = [
-    (
-        lambda content: content["compute"].update(device="tpu"),
-        "compute.device: Input should be 'auto', 'cpu' or 'cuda'; got 'tpu'",
+    (meet, r"study: a × b-c and a-b × c are both called a-b-c by DVC: rename"),
+    (renamed("models", "lsa-32", "-rf"), r"models\.-rf: '-rf' begins like an option of a command"),
+    (renamed("models", "lsa-32", "m" * 240), r"models\.m+: is a label of 240 characters: give at most 100"),
+    *(
+        (renamed("datasets", "first", label), rf"datasets\.{label}: '{label}' is no text in YAML")
+        for label in ("1e5", "null", "true", "No", "12", "0x1f", "1_000", "nan", "2024-01-01")
     ),
     (
-        lambda content: content["budget"]["experiments"]["E1"].update(stages=["embd"]),
-        "budget.experiments.E1.stages: 'embd' is not a stage; choose among corpus, embed",
-    ),
-    (
-        lambda content: content["budget"]["caps"].update(core=-1),
-        "budget.caps.core: Input should be greater than or equal to 0; got -1",
+        renamed("models", "lsa-32", "LSA-64"),
+        r"study\.models\.1: 'lsa-64' and 'LSA-64' are one folder on some",
     ),
     (
         lambda c: c["study"]["models"].append("nope"),
@@ -58,24 +72,6 @@ CASES: list[tuple[Change, str]] = [
     (lambda c: c["models"]["lsa-32"].update(dim=3), r"models\.lsa-32\..*dim: is not a known key"),
     (lambda c: c["datasets"]["first"].update(splits="x"), r"datasets\.first\..*splits: is not a known key"),
     (lambda c: c.pop("search"), r"search: is missing"),
-    (lambda c: c.pop("compute"), r"compute: is missing"),
-    (lambda c: c["compute"].pop("scheduler"), r"compute\.scheduler: is missing"),
-    *(
-        (
-            lambda c, wrong=wrong: c["compute"].update(scheduler=wrong),
-            r"compute\.scheduler: write threads, processes, or the address of a scheduler such as tcp://host:8786 or "
-            rf"tls://host:8786; got '{re.escape(wrong)}'",
-        )
-        for wrong in (
-            "cluster",
-            "host:8786",
-            "tcp://host",
-            "tcp://host:0",
-            "tcp://host:65536",
-            "http://host:1",
-            "",
-        )
-    ),
     (
         lambda c: c["binarize"]["codecs"]["phase1"].update(bits="many"),
         r"binarize\.codecs\.phase1: codec phase1: bits: .*; got 'many'",
@@ -252,21 +248,3 @@ def test_a_wrong_label_on_the_command_line_is_named(
     make_project(tmp_path)
     assert run(tmp_path, "corpus", "--dataset", "third") == 1
     assert capsys.readouterr().err == "error: --dataset: 'third' is not in the study; it has first, second\n"
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["threads", "processes", "tcp://10.0.0.7:8786", "tls://head.example.org:65535", "tcp://[::1]:1"],
-)
-def test_where_to_compute_may_be_said_in_three_ways(address: str, tmp_path: Path) -> None:
-    content = tiny_params(tmp_path)
-    content["compute"]["scheduler"] = address
-    assert params.parse(content).compute.scheduler == address
-
-
-def test_where_to_compute_is_no_dependency(tmp_path: Path) -> None:
-    content = tiny_params(tmp_path)
-    here = graph.text(params.parse(content))
-    content["compute"]["scheduler"] = "tcp://host:8786"
-    assert graph.text(params.parse(content)) == here
-    assert "compute" not in here

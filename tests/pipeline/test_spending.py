@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline import params
+from pipeline import budget
 from pipeline.ledger import Entry, read_ledger
 from pipeline.spending import metered
 from store.errors import InvalidInput
 from store.layout import Layout
 from tests.pipeline.test_ledger import Gpu
-from tests.stages.projects import make_project, run, write_params
+from tests.stages.projects import make_project, run
 from tests.store.leaf.test_commit import digests
 
 CELL = ("--model", "lsa-32", "--dataset", "first")
@@ -52,10 +52,17 @@ def test_a_damaged_entry_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err.startswith("error: .bitlake/ledger/corpus--first.json: is no entry")
 
 
+def set_caps(root: Path, **caps: float) -> None:
+    content = yaml.safe_load((root / budget.BUDGET).read_text())
+    content["caps"] |= caps
+    (root / budget.BUDGET).write_text(yaml.safe_dump(content))
+
+
 @pytest.fixture
 def hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Hours on the clock of a machine with a GPU: the only entry is what a test moves it to."""
-    make_project(tmp_path, lambda content: content["budget"]["caps"].update(core=10, all=20))
+    make_project(tmp_path)
+    set_caps(tmp_path, core=10, all=20)
     now = [0.0]
     monkeypatch.setitem(sys.modules, "torch", Gpu)
     monkeypatch.setattr("time.monotonic", lambda: now[0] * 3600)
@@ -63,14 +70,14 @@ def hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def spend(root: Path, hours: list[float], stage: str, taken: float) -> None:
-    with metered(Layout(root), params.load(root).budget, stage, {"model": "m", "dataset": stage}):
+    with metered(Layout(root), budget.load(root), stage, {"model": "m", "dataset": stage}):
         hours[0] += taken
 
 
 def test_the_rate_of_what_is_done_says_what_is_to_come(tmp_path: Path, hours: list[float]) -> None:
-    budget = params.load(tmp_path).budget
+    plan = budget.load(tmp_path)
     spend(tmp_path, hours, "embed", 2)
-    with metered(Layout(tmp_path), budget, "embed", {"model": "m", "dataset": "d"}) as advanced:
+    with metered(Layout(tmp_path), plan, "embed", {"model": "m", "dataset": "d"}) as advanced:
         hours[0] += 1
         advanced(0, 1000)
         hours[0] += 0.5
@@ -80,7 +87,7 @@ def test_the_rate_of_what_is_done_says_what_is_to_come(tmp_path: Path, hours: li
         advanced(200, 800)
         # Slower from here on: 300 rows in 3 hours, 400 more would take 4.
         hours[0] += 2
-        message = r"^budget\.caps\.core: embed would bring it to 10\.7 GPU-hours \(2 spent, 8\.67 to come\)"
+        message = r"^studies/budget\.yaml: caps\.core: embed would bring it to 10\.7 GPU-hours \(2 spent"
         with pytest.raises(InvalidInput, match=message):
             advanced(300, 467)
 
@@ -89,7 +96,9 @@ def test_before_it_starts_a_stage_is_expected_to_take_what_it_took(
     tmp_path: Path, hours: list[float]
 ) -> None:
     spend(tmp_path, hours, "embed", 6)
-    with pytest.raises(InvalidInput, match=r"^budget\.caps\.core: embed would bring it to 12 GPU-hours"):
+    with pytest.raises(
+        InvalidInput, match=r"^studies/budget\.yaml: caps\.core: embed would bring it to 12 GPU-hours"
+    ):
         spend(tmp_path, hours, "embed", 1)
     # Nothing was entered, and a stage that has taken no GPU before is not held back.
     assert runs(tmp_path, "embed") == ["finished"]
@@ -98,16 +107,15 @@ def test_before_it_starts_a_stage_is_expected_to_take_what_it_took(
 
 def test_a_raised_cap_lets_it_go_on(tmp_path: Path, hours: list[float]) -> None:
     spend(tmp_path, hours, "embed", 6)
-    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    content["budget"]["caps"]["core"] = 12
-    write_params(tmp_path, content)
+    set_caps(tmp_path, core=12)
     spend(tmp_path, hours, "embed", 1)
     assert runs(tmp_path, "embed") == ["finished", "finished"]
 
 
 def test_without_a_gpu_nothing_is_stopped(tmp_path: Path) -> None:
-    make_project(tmp_path, lambda content: content["budget"]["caps"].update(core=0, exploratory=0, all=0))
-    with metered(Layout(tmp_path), params.load(tmp_path).budget, "embed", {"model": "m"}) as advanced:
+    make_project(tmp_path)
+    set_caps(tmp_path, core=0, exploratory=0, all=0)
+    with metered(Layout(tmp_path), budget.load(tmp_path), "embed", {"model": "m"}) as advanced:
         advanced(0, 10**9)
         advanced(1, 10**9)
     assert read_ledger(Layout(tmp_path)) != []

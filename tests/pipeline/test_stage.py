@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.compute import Compute
 from pipeline.stage import STUDY, Run, Stage, Study
 from store.artifacts.geometry import GEOMETRY
 from store.artifacts.quality import QUALITY
@@ -28,7 +27,7 @@ def run(tmp_path: Path) -> Run[None]:
         leaf.describe(**CELL, confidence=0.95)
     stage = Stage("reads", STUDY, reads=(GEOMETRY,))
     study = Study(name="tiny", models=("m",), datasets=("d",), sweeps={})
-    return Run(stage, None, study, layout, keys={}, compute=Compute(scheduler="threads", device="cpu"))
+    return Run(stage, None, study, layout, keys={})
 
 
 def test_a_run_reads_what_it_declared_as_labelled_arrays(run: Run[None]) -> None:

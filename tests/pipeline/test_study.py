@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline import graph, params, study
+from pipeline import budget, graph, params, study
 from pipeline.stage import CELL
 from store.errors import InvalidInput
 from tests.paths import ROOT
@@ -58,7 +58,7 @@ def project(tmp_path: Path) -> Path:
 
 def steps_of(plan: Cells) -> set[str]:
     """The stages that the plan's cells need, by the names that DVC gives them."""
-    found = {"code"}
+    found = set[str]()
     for stage in params.stages().values():
         for model, dataset in plan:
             keys = {"model": model, "dataset": dataset}
@@ -257,7 +257,7 @@ def test_make_core_names_the_core_alone(project: Path) -> None:
         name = waiting.pop()
         needed.add(name)
         waiting += [makers[schema.artifact] for schema in stages[name].inputs]
-    planned = params.load(ROOT).budget.experiments
+    planned = budget.load(ROOT).experiments
     experiments = {stage for number in range(1, 9) for stage in planned[f"E{number}"].stages}
     assert len(experiments) == 8
     assert needed == experiments | {"corpus", "quality"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import yaml
 
 from pipeline import graph, params
+from pipeline.budget import BUDGET
 from stages.__main__ import main
 from tests.paths import ROOT
 
@@ -129,8 +131,11 @@ def tiny_params(data: Path) -> dict[str, Any]:
 
 
 def write_params(root: Path, content: dict[str, Any]) -> None:
-    """Write ``params.yaml``."""
+    """Write ``params.yaml``; the plan and the caps are the repository's."""
     (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    if not (root / BUDGET).exists():
+        (root / BUDGET).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / BUDGET, root / BUDGET)
 
 
 def make_project(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from distributed import LocalCluster
 
 from pipeline import executors as engine
@@ -96,13 +96,12 @@ def cluster() -> Iterator[LocalCluster]:
         yield found
 
 
-def on(scheduler: str, study: Path, root: Path) -> Path:
-    """A copy of the study that is computed elsewhere."""
-    shutil.copytree(study, root)
-    content = yaml.safe_load((root / "params.yaml").read_text())
-    content["compute"]["scheduler"] = scheduler
-    (root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return root
+@contextmanager
+def on(scheduler: str) -> Iterator[None]:
+    """While stages find the address of a scheduler in their environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DASK_SCHEDULER_ADDRESS", scheduler)
+        yield
 
 
 def again(root: Path, stage: str) -> None:
@@ -116,8 +115,11 @@ def lake(root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(study: Path, cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return on(cluster.scheduler_address, study, tmp_path_factory.mktemp("elsewhere") / "study")
+def elsewhere(study: Path, cluster: LocalCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the study that is computed by the cluster."""
+    root = shutil.copytree(study, tmp_path_factory.mktemp("elsewhere") / "study")
+    with on(cluster.scheduler_address):
+        yield root
 
 
 @pytest.fixture
@@ -174,15 +176,6 @@ def test_a_worker_killed_in_the_middle_changes_no_byte(
     assert lake(elsewhere) == lake(study)
 
 
-def test_processes_of_this_machine_make_the_same_bytes(
-    study: Path, tmp_path: Path, results: list[int]
-) -> None:
-    root = on("processes", study, tmp_path / "study")
-    again(root, "exact")
-    assert lake(root) == lake(study)
-    assert len(results) == 13
-
-
 def test_blocks_that_are_taken_over_are_not_sent(study: Path, elsewhere: Path, results: list[int]) -> None:
     assert run(elsewhere, "binarize", *OPTIONS) == 0
     # The digests of seven blocks of documents and one of queries, and no codes.
@@ -195,10 +188,11 @@ def test_a_scheduler_that_nobody_answers_for_leaves_the_artifact(
 ) -> None:
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 1.0)
     address = clusters.unused_address()
-    root = on(address, study, tmp_path / "study")
-    assert run(root, "binarize", *OPTIONS) == 1
+    root = shutil.copytree(study, tmp_path / "study")
+    with on(address):
+        assert run(root, "binarize", *OPTIONS) == 1
     assert capsys.readouterr().err == (
-        f"error: compute.scheduler: nobody answers at {address}; start `dask scheduler` there (tls:// also needs its "
-        "certificates in Dask's configuration), or set threads\n"
+        f"error: DASK_SCHEDULER_ADDRESS: nobody answers at {address}; start `dask scheduler` there (tls:// also "
+        "needs its certificates in Dask's configuration), or unset the variable to compute here\n"
     )
     assert lake(root) == lake(study)

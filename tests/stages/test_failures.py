@@ -43,7 +43,7 @@ def of_stage(root: Path, **changes: Any) -> Run[stage.Params]:
     chosen = {"codec": "phase1", "reference": "pq", "k": 10, "cut": 0.5, "worst": 5}
     parsed = stage.Params(**{**chosen, **BOOTSTRAP, **changes})
     whole = params.load(root)
-    return Run(stage.STAGE, parsed, whole.study, Layout(root), keys={}, compute=whole.compute)
+    return Run(stage.STAGE, parsed, whole.study, Layout(root), keys={})
 
 
 def lines(root: Path) -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from analysis.geometry.cell import GeometrySettings, gap_measures, measure
-from analysis.geometry.intervals import Estimate
+from analysis.geometry.intervals import Estimate, row_groups
 from analysis.geometry.measures import MEASURES
 from analysis.geometry.spectrum import Moments
 from store.errors import InvalidInput
@@ -57,6 +57,23 @@ def test_every_measure_is_there_in_order_within_its_interval_and_range() -> None
     for name, e in estimates.items():
         assert MEASURES[name].low <= e.ci_low <= e.value <= e.ci_high <= MEASURES[name].high, name
         assert e.sample_size == (60 if name.startswith("documents") else 40), name
+
+
+def test_a_smaller_cell_is_measured_with_what_it_has() -> None:
+    documents, queries = cell(n=30, q=9)
+    estimates = measure(documents, queries, SETTINGS)
+    assert estimates == measure(documents, queries, replace(SETTINGS, sample=30, query_sample=9))
+    for name, e in estimates.items():
+        assert e.sample_size == (30 if name.startswith("documents") else 9), name
+
+
+def test_the_fewest_rows_that_are_measured_leave_neighbours_without_any_group() -> None:
+    for least, neighbours, draws in ((9, 6, 5), (24, 20, 10), (14, 6, 2)):
+        chosen = replace(
+            SETTINGS, sample=60, mle_neighbours=neighbours, hubness_k=1, draws=draws, projections=10
+        )
+        assert chosen.least_rows == least
+        assert np.bincount(row_groups(least, draws)).max() + neighbours < least
 
 
 def test_methods_table_is_complete() -> None:
@@ -222,11 +239,15 @@ def test_rank_one_has_rank_one() -> None:
         ("outlier_cut", 0.0, "geometry.outlier_cut must be above 0, got 0.0"),
         ("projections", 4, "geometry.projections must be at least geometry.draws, got 4"),
         ("margin_near", 0.0, "geometry.margin_near must be above 0, got 0.0"),
-        ("sample", 4, "geometry.sample must be at least geometry.draws, got 4"),
+        (
+            "sample",
+            4,
+            "geometry.sample must be at least 9, so that 6 neighbours remain without one of 5 groups, got 4",
+        ),
         (
             "query_sample",
             8,
-            "geometry.query_sample must be so large that 6 neighbours remain without one group, got 8",
+            "geometry.query_sample must be at least 9, so that 6 neighbours remain without one of 5 groups, got 8",
         ),
     ],
 )
@@ -247,12 +268,14 @@ def with_value(vectors: Vectors, row: int, value: float) -> Vectors:
     ("change", "message"),
     [
         (
-            lambda d, q: (d[:59], q),
-            "geometry.sample is 60 but the cell has 59 documents: lower it for all cells",
+            lambda d, q: (d[:8], q),
+            "geometry: the cell has 8 documents and needs 9, so that 6 neighbours remain without one of 5 groups: "
+            "add documents, or lower geometry.mle_neighbours, hubness_k or draws",
         ),
         (
             lambda d, q: (d, q[:3]),
-            "geometry.query_sample is 40 but the cell has 3 queries: lower it for all cells",
+            "geometry: the cell has 3 queries and needs 9, so that 6 neighbours remain without one of 5 groups: "
+            "add queries, or lower geometry.mle_neighbours, hubness_k or draws",
         ),
         (lambda d, q: (d, q[:, :7]), "queries have 7 dimensions, documents 8: embed both with one model"),
         (lambda d, q: (d[:, :1], q), "documents must be (rows, dimensions ≥ 2), got shape (60, 1)"),

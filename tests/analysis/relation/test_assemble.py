@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 from analysis.quality.figures import figures_of
-from analysis.relation.assemble import assemble
+from analysis.relation.assemble import assemble, note_samples
 from store.artifacts.configuration import Configuration
 from store.errors import InvalidInput
 from tests.analysis.quality.labelled_cells import labelled_cell, shuffled
@@ -20,9 +21,9 @@ BITS = [64, 128, 256]
 NAMES: dict[str, Any] = {"codec": "phase1", "reference": "float32", "k": 10}
 
 
-def geometry(cell: tuple[str, str], value: float) -> xr.Dataset:
+def geometry(cell: tuple[str, str], value: float, sample: int = 300) -> xr.Dataset:
     return xr.Dataset(
-        {"value": ("measure", [value, 2 * value])},
+        {"value": ("measure", [value, 2 * value]), "sample_size": ("measure", [500, sample])},
         coords={"measure": ["documents_mean_cosine", "documents_hubness"]},
         attrs={"model": cell[0], "dataset": cell[1]},
     )
@@ -120,3 +121,18 @@ def test_what_a_study_lacks_is_named() -> None:
         assemble(*study(), **{**NAMES, "reference": "int8"})
     with pytest.raises(InvalidInput, match="k: 20 was not measured; choose from 1, 10"):
         assemble(*study(), **{**NAMES, "k": 20})
+
+
+def test_samples_of_different_sizes_are_noted_and_equal_ones_are_not() -> None:
+    measured, of_cells = study()
+    rows = pd.DataFrame(
+        {
+            "feature": ["documents_mean_cosine", "documents_hubness", "documents_hubness", "slope_recall"],
+            "note": ["", "", "is constant", ""],
+        }
+    )
+    assert note_samples(rows, assemble(measured, of_cells, **NAMES)).equals(rows)
+    measured[1] = geometry(CELLS[1], 0.1, sample=225)
+    noted = note_samples(rows, assemble(measured, of_cells, **NAMES))
+    said = "measured on 225 to 300 rows"
+    assert noted["note"].tolist() == ["", said, f"is constant; {said}", ""]

@@ -266,7 +266,7 @@ def test_a_text_that_memory_does_not_hold_is_refused_in_one_line(
     Memory(monkeypatch, 5)
     message = (
         r"^models\.tiny: memory does not hold a single text of \d+ tokens; "
-        r"free some, or set compute\.device to cpu$"
+        r"free some, or set CUDA_VISIBLE_DEVICES to nothing$"
     )
     with pytest.raises(UnavailableResource, match=message):
         encoder(folder).encode_documents(texts())
@@ -295,12 +295,20 @@ def test_half_precision_rounds_products_and_gives_float32(folder: Path, device: 
     assert ours.encode_documents(texts()).tobytes() == found.tobytes()
 
 
-def test_the_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_device("cpu") == Device("cpu", "float32")
+def test_the_device_is_cuda_where_torch_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert choose_device("auto") == choose_device("cuda") == Device("cuda", "float16")
+    assert choose_device() == Device("cuda", "float16")
+
+
+@pytest.mark.parametrize("hidden", [None, "", "-1", "NoDevFiles"])
+def test_the_device_is_the_cpu_where_no_other_is_to_be_seen(
+    monkeypatch: pytest.MonkeyPatch, hidden: str | None
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert choose_device("auto") == CPU
+    assert choose_device() == CPU
 
 
 @pytest.mark.parametrize(
@@ -312,11 +320,10 @@ def test_cuda_asked_for_and_absent_is_one_line(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("torch.version.cuda", built_for)
-    message = (
-        rf"^compute\.device: cuda is asked for, but {why}; set it to auto or cpu, or run where there is one$"
-    )
+    message = rf"^CUDA_VISIBLE_DEVICES: 0 is asked for, but {why}; set it to nothing to compute on the CPU"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(UnavailableResource, match=message):
-        choose_device("cuda")
+        choose_device()
 
 
 def test_conditions_say_what_rounding_depends_on(folder: Path) -> None:
