@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field as Constraint
 
-from analysis.intervals.regimes import Side, compare, count_regimes
 from analysis.quality.figures import join
+from analysis.quality.regimes import Side, compare, count_regimes
 from analysis.report.curves import png
 from analysis.report.regimes import differences_by_cell
 from analysis.report.tables import csv_text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.intervals.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, UNDECIDED
 from analysis.quality.figures import UNDERTRAINED
+from analysis.quality.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, UNDECIDED
 from analysis.report.curves import LABELS
 
 if TYPE_CHECKING:

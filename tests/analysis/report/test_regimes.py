@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.intervals.regimes import COLUMNS, REGIMES
 from analysis.quality.figures import UNDERTRAINED
+from analysis.quality.regimes import COLUMNS, REGIMES
 from analysis.report.curves import png
 from analysis.report.regimes import COLORS, DRAWN, differences_by_cell
 

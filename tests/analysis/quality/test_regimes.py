@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from analysis.intervals.regimes import (
+from analysis.quality.figures import UNDERTRAINED
+from analysis.quality.regimes import (
     COLUMNS,
     REGIMES,
     Side,
@@ -20,7 +21,6 @@ from analysis.intervals.regimes import (
     compare,
     count_regimes,
 )
-from analysis.quality.figures import UNDERTRAINED
 from analysis.report.tables import csv_text
 from store.artifacts.configuration import Configuration
 from store.errors import InvalidInput

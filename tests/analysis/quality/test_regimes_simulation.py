@@ -23,8 +23,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from analysis.intervals.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, classify
 from analysis.intervals.simultaneous import Member, compare_family
+from analysis.quality.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, classify
 from tests.counts import count, full_counts
 
 Array = NDArray[np.float64]
