@@ -35,7 +35,7 @@ def data_root(project: Path) -> Path:
 def read_beir(spec: Beir, root: Path, row_seed: int, scratch: Path) -> Corpus:
     """The corpus of the collection at ``root / spec.path``, or on the hub where there is no such folder.
 
-    An absolute path is taken as it is. Title and text of a document are joined by one space, as MTEB does. Files
+    An absolute path stands for itself. Title and text of a document are joined by one space, as MTEB does. Files
     are gone through once, line by line; texts wait in a nameless file in ``scratch``.
 
     Raises `InvalidInput` with one line that names the table and, where it can, the row; `UnavailableResource` where
@@ -97,9 +97,9 @@ def _read_texts(path: Path, *, titles: bool) -> Iterator[Text]:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             problem = getattr(error, "msg", "nested too deeply")
-            raise InvalidInput(f"{where}: broken JSON ({problem}); correct it") from None
+            raise InvalidInput(f"{where}: broken JSON ({problem}); mend it") from None
         if not isinstance(record, dict):
-            raise InvalidInput(f"{where}: expected a JSON object with _id and text; correct the line")
+            raise InvalidInput(f"{where}: expected a JSON object with _id and text; mend the line")
         name = _string(record, "_id", where)
         text = _string(record, "text", where)
         if titles and record.get("title") is not None:
@@ -118,7 +118,7 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidInput(f"{where}: {key} holds half a surrogate pair; correct it") from None
+        raise InvalidInput(f"{where}: {key} holds half a surrogate pair; mend it") from None
     return value
 
 
@@ -133,10 +133,8 @@ def _read_judgements(path: Path) -> Iterator[Pair]:
         where = f"{path} line {number}"
         columns = line.split("\t")
         if len(columns) != len(_HEADER):
-            raise InvalidInput(
-                f"{where}: expected 3 columns with tabs between, got {len(columns)}; correct it"
-            )
+            raise InvalidInput(f"{where}: expected 3 columns with tabs between, got {len(columns)}; mend it")
         query, document, score = columns
         if not _INTEGER.fullmatch(score) or not -(2**31) <= int(score) < 2**31:
-            raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; correct it")
+            raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; mend it")
         yield Pair(number, query, document, int(score))

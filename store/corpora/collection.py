@@ -1,4 +1,4 @@
-"""From the tables of a collection to a corpus: tables are checked against each other, and a subsample drawn.
+"""From the tables of a collection to a corpus: what belongs together is checked, and a subsample drawn.
 
 Judgements are read first, then queries, then documents in one pass, so that a collection is never held as a whole.
 """
@@ -52,7 +52,7 @@ class Rows(Generic[R]):
     remedy: str | None = None
 
     def error(self, row: int, problem: str, advice: str) -> InvalidInput:
-        """What is wrong with a row; the advice is for those who can edit it."""
+        """What is wrong with a row; the advice is for who can edit it."""
         return InvalidInput(f"{self.label} {self.unit} {row}: {problem}; {self.remedy or advice}")
 
     def whole(self, problem: str, advice: str) -> InvalidInput:
@@ -91,7 +91,7 @@ def read_tables(tables: Tables, spec: Beir, row_seed: int, scratch: Path) -> Cor
     _check_known(rows, tables, 0, queries, "query", "queries.jsonl")
     documents, seen, empty = _documents(tables, {document for _, document in judgements}, spec, scratch)
     _check_known(rows, tables, 1, documents, "document", "corpus.jsonl")
-    # Other faults are named first: a missing passage also makes the collection smaller.
+    # Whatever else is wrong is named first: a passage that is missing also makes the collection smaller.
     kept = {document for _, document in judgements}
     if spec.max_documents is not None and len(documents) < spec.max_documents:
         raise InvalidInput(
@@ -187,7 +187,7 @@ def _documents(tables: Tables, judged: set[str], spec: Beir, scratch: Path) -> t
         if name in documents:
             raise _duplicate(table, row, name, documents.row(name))
         if not text.strip():
-            # A row of the hub cannot be corrected, and one that no judgement names is not missed.
+            # Nobody could mend a row of the hub, and one that no judgement names is not missed.
             if table.remedy is None or name in judged:
                 raise table.error(row, f"empty text of {name!r}", "give it text or drop the line")
             empty += 1

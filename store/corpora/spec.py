@@ -1,6 +1,6 @@
 """What a dataset entry of ``params.yaml`` may say.
 
-Every key is required: choices are made in ``params.yaml``, and nothing here is a default.
+Every key is required: the choice stands in ``params.yaml`` and has no second default here.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Table(_Entry):
 class Repository(_Entry):
     """A collection on the Hugging Face hub, as Parquet or JSON lines with its configurations in its ``README.md``.
 
-    ``revision`` is a full commit, because branches move. ``corpus`` has the columns ``_id``, ``text`` and maybe
+    ``revision`` is a full commit, for branches move. ``corpus`` has the columns ``_id``, ``text`` and maybe
     ``title``, ``queries`` has ``_id`` and ``text``. ``judgements`` is a configuration with the columns ``query-id``,
     ``corpus-id`` and maybe ``score``; without scores every pair counts 1. Its splits are those that the entry names.
     """
@@ -75,7 +75,7 @@ class Training(_Entry):
 
 
 class Beir(_Entry):
-    """A collection in the layout of BEIR: in a folder, on the hub, or on the hub if there is no folder.
+    """A collection in the layout of BEIR: in a folder, on the hub, or in a folder that the hub stands in for.
 
     ``path`` is the collection's folder, relative to the data folder or absolute; where it is null, or nothing is
     there, ``hub`` says where to take the collection from. ``split`` names the judgements to report. ``training``,
