@@ -8,12 +8,12 @@ from pydantic import model_validator
 
 from analysis.quality.storage import Sample, sample, storage_cost
 from pipeline.cells.judgements import read_judgements
-from pipeline.encoding import Encoding
+from pipeline.embedding.encoding import Encoding
+from pipeline.embedding.slabs import Slabs, encode_slab, identity_of
+from pipeline.embedding.stored_vectors import stored
 from pipeline.executors import open_engine
 from pipeline.growth import code_digest, earlier
-from pipeline.slabs import Slabs, encode_slab, identity_of
 from pipeline.stage import CELL, MODEL_ENTRY, TEXTS, Run, Section, Stage
-from pipeline.stored_vectors import stored
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts

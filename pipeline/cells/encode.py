@@ -91,7 +91,8 @@ def _encode(run: Run[Encoding], schema: CodesSchema, engine: Engine) -> None:
             leaf.write(f"{group.name}/seed", np.array(seeds, np.int32))
             leaf.describe_group(group.name, **attributes)
         leaf.describe(**run.keys, fit_rows=fit_rows)
-    run.say(f"{len(groups)} codecs, {len(every)} seeds, fitted on {fit_rows} documents")
+    fits = f", fitted on {fit_rows} documents" if fit_rows else ""
+    run.say(f"{len(every)} codes a vector{fits}")
 
 
 def _stored(params: Encoding) -> Iterator[tuple[Group, list[int]]]:

@@ -58,11 +58,11 @@ def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
     for package in ("analysis", "pipeline", "stages", "store"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     assert affected(tmp_path, "analysis/geometry/cell.py") == {"geometry"}
-    extension = {"extend", "search-further", "rescore"}
-    assert affected(tmp_path, "store/codecs/pq.py") == {"quantize", "search-quantized", *extension}
-    assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary", *extension}
+    further = {"extend", "search-further", "rescore"}
+    assert affected(tmp_path, "store/codecs/pq.py") == {"quantize", "search-quantized", *further}
+    assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary", *further}
     # The core does not know the codecs beyond it.
-    assert affected(tmp_path, "store/codecs/itq.py") == extension
+    assert affected(tmp_path, "store/codecs/itq.py") == further
     assert affected(tmp_path, "pipeline/graph.py") == set()
     assert affected(tmp_path, "store/lake.py") == set()
     assert affected(tmp_path, "store/leaf/reading.py") == set(params.stages())

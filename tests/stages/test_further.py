@@ -40,7 +40,7 @@ def one_cell(content: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("extended")
+    root = tmp_path_factory.mktemp("further")
     make_project(root, one_cell)
     run_cell(root, **CELL, until="quality-further")
     for stage in ("results", "regimes"):
@@ -264,7 +264,7 @@ def test_the_cube_holds_plain_codecs(study: Path) -> None:
     assert value == pytest.approx(float(row["value"]), abs=1e-6)
 
 
-def test_reading_the_extension_through_the_lake(study: Path) -> None:
+def test_reading_the_further_codecs_through_the_lake(study: Path) -> None:
     lake = open_lake(study)
     assert lake.codes.sel(**CELL, codec="itq", bits=32, seed=1).documents.shape == (400, 4)
     thresholds = {

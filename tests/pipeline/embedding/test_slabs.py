@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import params, slabs
-from pipeline.slabs import Slabs, encode_slab, identity_of
+from pipeline import params
+from pipeline.embedding import slabs
+from pipeline.embedding.slabs import Slabs, encode_slab, identity_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.corpus import DOCUMENTS_FILE, iter_texts

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.stored_vectors import stored
+from pipeline.embedding.stored_vectors import stored
 from store.encoders.lsa import LsaEncoder
 from store.errors import InvalidInput
 from tests.stages.projects import make_project, run

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.embedding.slabs import Encoded
+from pipeline.embedding.stored_vectors import stored
 from pipeline.executors import Engine
-from pipeline.slabs import Encoded
-from pipeline.stored_vectors import stored
 from store.encoders.base import Encoder, Vectors
 from store.leaf import digest
 from store.leaf.growth import Block, Earlier, InOrder

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.stored_vectors import stored
+from pipeline.embedding.stored_vectors import stored
 from store.corpora.corpus import DOCUMENTS_FILE, iter_texts, read_texts
 from store.encoders.base import Encoder
 from store.encoders.device import Device
