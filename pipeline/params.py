@@ -235,7 +235,8 @@ def _check_compared(params: Params) -> None:
     searched = {"float32"}
     for keys in params.study.cells():
         searched.update(codec for name in ENCODED for codec in params.section(name, keys).codecs)
-    names = sorted({CODECS[key].name for key in searched})
+    kinds: Mapping[str, Any] = CODECS
+    names = sorted({kinds[key].name for key in searched})
     compared = {
         f"results.headline.codecs.{name}": codec
         for name, (codec, _) in params.section("results").headline.codecs.items()

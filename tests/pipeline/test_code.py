@@ -206,7 +206,7 @@ def without_words(source: str) -> str:
     lines = source.splitlines(keepends=True)
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
-            (first, last) = node.body[0].lineno, node.body[0].end_lineno
+            (first, last) = node.body[0].lineno, node.body[0].end_lineno or 0
             lines[first - 1 : last] = [f"{' ' * node.body[0].col_offset}'other'\n", *[""] * (last - first)]
     return "".join(lines) + "# a comment\n"
 

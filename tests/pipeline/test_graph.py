@@ -63,7 +63,9 @@ def test_the_folders_that_stages_read_are_made_and_what_lies_there_is_kept(tmp_p
     kept.write_text("as it was")
     assert run(tmp_path, "graph") == 0
     assert kept.read_text() == "as it was"
-    inputs = [path for stage in graph.expand(params.parse(content)).values() for path in stage["deps"]]
+    inputs = [
+        path for stage in graph.expand(params.parse(content)).values() for path in stage.get("deps", ())
+    ]
     made = {path for path in inputs if (tmp_path / path).is_dir()}
     assert made == {path for path in inputs if path.startswith(("lake.zarr/", "corpora/"))}
     assert "lake.zarr/embeddings/lsa-32/first" in made

@@ -86,7 +86,7 @@ def test_a_study_has_the_cells_and_lengths_of_the_plan(name: str, project: Path)
         for keys in parsed.study.cells()
     }
     assert found == PLAN[name]
-    assert set(graph.expand(parsed)) == {"code", *steps_of(PLAN[name])}
+    assert set(graph.expand(parsed)) == {"code"} | steps_of(PLAN[name])
     assert [line for line in (project / "params.yaml").read_text().splitlines() if "#" in line] == before
 
 
