@@ -22,8 +22,9 @@ from store.corpora.api_docs import read_api_docs
 from store.corpora.beir import data_root, read_beir
 from store.corpora.corpus import Corpus
 from store.corpora.spec import ApiDocs, Beir
+from store.encoders.checkpoint import loaded_as_written
 from store.encoders.device import Device
-from store.encoders.sentence import SentenceEncoder, model_folder, quiet_loading
+from store.encoders.sentence import SentenceEncoder, model_folder
 from store.encoders.spec import SentenceTransformer
 
 SEED = 0
@@ -84,7 +85,7 @@ def save_random(folder: Path, of: Architecture) -> SentenceTransformer:
         intermediate_size=4 * of.hidden,
         max_position_embeddings=512,
     )
-    with quiet_loading():
+    with loaded_as_written("the model"):
         BertModel(config).save_pretrained(plain)
         modules: list[Any] = [Transformer(str(plain), max_seq_length=of.max_tokens)]
         modules += [Pooling(of.hidden, pooling_mode=of.pooling), Normalize()]

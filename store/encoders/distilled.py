@@ -22,7 +22,7 @@ from store.encoders.base import (
     unit_length,
     versions,
 )
-from store.encoders.sentence import quiet_loading
+from store.encoders.checkpoint import loaded_as_written
 from store.encoders.spec import Distilled
 from store.errors import UnavailableResource
 from store.leaf import digest
@@ -52,10 +52,11 @@ def distil(spec: Distilled, label: str, teacher: Path) -> tuple[dict[str, NDArra
     logger = logging.getLogger(StaticEmbedding.__module__)
     level = logger.level
     logger.setLevel(logging.ERROR)
+    what = f"models.{label}: its teacher {spec.teacher.public_name}"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with quiet_loading(), unseen, one_thread():
+        with loaded_as_written(what), unseen, one_thread():
             static = StaticEmbedding.from_distillation(
                 str(teacher),
                 device="cpu",

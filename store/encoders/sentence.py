@@ -7,7 +7,6 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +22,11 @@ from store.encoders.base import (
     unit_length,
     versions,
 )
+from store.encoders.checkpoint import check_files, loaded_as_written
 from store.encoders.device import CPU, Device
 from store.encoders.spec import SentenceTransformer
 from store.encoders.tokens import Features, Tokens, padded_tokens, plan_batches, without_padding
-from store.errors import InvalidInput, UnavailableResource
+from store.errors import BitlakeError, InvalidInput, UnavailableResource
 from store.hub import snapshot
 from store.progress import unwatched
 from store.threads import overlapped
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 # What a model needs: never pickles, never the same weights again for another runtime.
 _DOWNLOADED = ["*.json", "*.txt", "*.model", "*.safetensors"]
 _NOT_DOWNLOADED = ["onnx/*", "openvino/*"]
-_OWN_MODULES = "sentence_transformers."
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
 _TOKENIZED_AT_ONCE = 1024
 """Texts that are padded to one length while they are tokenized."""
@@ -71,30 +70,8 @@ def model_folder(spec: SentenceTransformer, label: str) -> Path:
             f"models.{label}: {spec.public_name} has no .safetensors file, and pickled weights are not read; "
             "choose a revision with safetensors"
         )
-    _check_code(folder, f"models.{label}: {spec.public_name}")
+    check_files(folder, f"models.{label}: {spec.public_name}")
     return folder
-
-
-def _check_code(folder: Path, what: str) -> None:
-    """Refuse a model whose modules or configuration call for code of its own.
-
-    The libraries would not run it either; but of some such models they load the weights into an architecture that
-    they know by name, and the vectors would be silently wrong.
-    """
-    for path in [folder / "modules.json", *sorted(folder.rglob("config.json"))]:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            own = (
-                [module["type"] for module in content if not module["type"].startswith(_OWN_MODULES)]
-                if path.name == "modules.json"
-                else sorted(content.get("auto_map") or {})
-            )
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            raise InvalidInput(f"{what} has no readable {path.name}; choose another revision") from None
-        if own:
-            raise InvalidInput(
-                f"{what} needs code of its own for {own[0]} ({path.name}), which is never run; choose another model"
-            )
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -266,29 +243,13 @@ def _in_turn(forward: Callable[[Rows], torch.Tensor], plan: Sequence[Rows]) -> I
         yield before.cpu().numpy()
 
 
-@contextmanager
-def quiet_loading() -> Iterator[None]:
-    """Silence what transformers prints while it loads weights; its errors still come as exceptions."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 def _load(
     folder: Path, spec: SentenceTransformer, label: str, device: Device
 ) -> sentence_transformers.SentenceTransformer:
     from sentence_transformers import SentenceTransformer as Model
 
     try:
-        with quiet_loading():
+        with loaded_as_written(f"models.{label}: {spec.public_name}"):
             model = Model(
                 str(folder),
                 device=device.kind,
@@ -297,6 +258,8 @@ def _load(
                 # A checkpoint saved in half precision would otherwise be computed in it.
                 model_kwargs={"use_safetensors": True, "dtype": "float32"},
             )
+    except BitlakeError:
+        raise
     except Exception as error:  # whatever a broken folder makes the libraries raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UnavailableResource(f"models.{label}: {spec.public_name} cannot be loaded: {reason}") from error
