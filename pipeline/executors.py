@@ -16,9 +16,9 @@ import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -28,6 +28,7 @@ from store.errors import BitlakeError, InvalidInput, UnavailableResource
 from store.layout import CHECKOUT
 from store.leaf.reading import Leaf
 from store.libraries import one_thread
+from store.patience import CONNECT_SECONDS, READ_SECONDS, within
 from store.revisions.reopening import travelling
 from store.threads import cores
 
@@ -38,9 +39,6 @@ R = TypeVar("R")
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 """The variable that Dask's own clients read too."""
-
-CONNECT_SECONDS = 10.0
-"""Until a scheduler that does not answer, or has no workers, is given up."""
 
 DESERTED_SECONDS = 60.0
 """Until a scheduler whose workers have all gone is given up; others may come in that time."""
@@ -89,8 +87,7 @@ class Cluster:
 
     def __init__(self, client: Client, where: str) -> None:
         self._client, self._where, self._identity = client, where, identity()
-        with self._explained():
-            threads = sum(client.nthreads().values())
+        threads = sum(self._workers().values())
         if not threads:
             raise UnavailableResource(
                 f"{SCHEDULER}: {where} has no workers; start some, as in `dask worker {where} --nthreads 1`"
@@ -131,9 +128,7 @@ class Cluster:
         deserted: float | None = None
         try:
             while not wait([arriving], timeout=DESERTED_SECONDS / 12).done:
-                with self._explained():
-                    there = bool(self._client.nthreads())
-                deserted = None if there else deserted or time.monotonic()
+                deserted = None if self._workers() else deserted or time.monotonic()
                 if deserted is not None and time.monotonic() - deserted > DESERTED_SECONDS:
                     raise UnavailableResource(
                         f"{SCHEDULER}: {self._where} has lost all its workers; start some and run again"
@@ -142,6 +137,10 @@ class Cluster:
                 return cast(R, arriving.result())
         finally:
             arriving.cancel()
+
+    def _workers(self) -> Mapping[str, int]:
+        with self._explained():
+            return workers(self._client, f"the scheduler {self._where}")
 
     @contextmanager
     def _explained(self, future: Future[R] | None = None) -> Iterator[None]:
@@ -191,19 +190,48 @@ def open_engine() -> Iterator[Engine]:
 def _client(address: str) -> Iterator[Client]:
     from distributed import Client
 
+    where = f"the scheduler {address}"
     try:
-        client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
-    except (OSError, TypeError, ValueError):
-        # What Dask raises for text that is no address, and for tls without certificates, which are settings of its own.
+        within(CONNECT_SECONDS, where, lambda: asyncio.run(_greet(address)))
+        client = within(
+            CONNECT_SECONDS, where, lambda: Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        )
+    except Exception:  # whatever another kind of server, or tls without certificates, makes of it
         raise UnavailableResource(
             f"{SCHEDULER}: nobody answers at {address}; start `dask scheduler` there (tls:// also needs its "
             "certificates in Dask's configuration), or unset the variable to compute here"
         ) from None
-    with client:
+    try:
         deadline = time.monotonic() + CONNECT_SECONDS
-        while not client.nthreads() and time.monotonic() < deadline:
+        while not workers(client, where) and time.monotonic() < deadline:
             time.sleep(0.1)
         yield client
+    finally:
+        # One that no longer answers is not told.
+        with suppress(OSError):
+            client.close(timeout=CONNECT_SECONDS)
+
+
+async def _greet(address: str) -> None:
+    """Shake hands: a client that meets no scheduler goes on trying, each of its steps as long as the whole may take."""
+    from distributed import Security
+    from distributed.comm import connect
+
+    settings = Security().get_connection_args("client")
+    comm = await asyncio.wait_for(connect(address, timeout=CONNECT_SECONDS, **settings), CONNECT_SECONDS)
+    await comm.close()
+
+
+def workers(client: Client, where: str) -> Mapping[str, int]:
+    """Threads of each worker, as the scheduler says. Raises `UnavailableResource` where it says nothing."""
+    try:
+        found: Mapping[str, int] = within(READ_SECONDS, where, client.nthreads)
+    except TimeoutError:
+        raise UnavailableResource(
+            f"compute.scheduler: {where} has not answered for {READ_SECONDS} s; see that it runs, then run the "
+            "stage again"
+        ) from None
+    return found
 
 
 class _Pickler(pickle.Pickler):

@@ -1,4 +1,4 @@
-"""How long anything outside this machine is waited for: one policy for remotes, Git URLs and the hub.
+"""How long anything outside this machine is waited for: one policy for remotes, Git URLs, the hub and Dask's scheduler.
 
 Waiting for longer than `WAITING_SECONDS` is reported, once for each place, so that no command is silent for long.
 """

@@ -24,6 +24,9 @@ _HARMLESS = ("created with Sentence Transformers version", "README.md")
 _SUBSTITUTED = ("to instantiate a model of type", "alling back", "incorrect tokenization")
 """Parts of warnings of the second, which warns of much else."""
 
+_SETTINGS = ("config.json", "tokenizer_config.json", "processor_config.json")
+"""Files that may name classes."""
+
 _REPORTED = re.compile(
     r"^(?P<name>[\w.{}\[\], …]+?)\s*\|\s*(?P<status>MISSING|UNEXPECTED|MISMATCH|CONVERSION)\b"
 )
@@ -40,7 +43,8 @@ def check_files(folder: Path, what: str) -> None:
     The libraries would not run such code either; but of some such models they load the weights into an architecture,
     or the vocabulary into a tokenizer, that they know by name.
     """
-    for path in [folder / "modules.json", *sorted(folder.rglob("*config.json"))]:
+    settings = [path for path in folder.rglob("*config.json") if path.name in _SETTINGS]
+    for path in [folder / "modules.json", *sorted(settings)]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             own = list(_own_code(path.name, content))

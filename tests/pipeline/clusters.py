@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 from distributed import LocalCluster
 
 from store.errors import InvalidInput
+from tests.paths import ROOT
 
 
 @contextlib.contextmanager
@@ -31,6 +34,36 @@ def local_cluster(workers: int) -> Iterator[LocalCluster]:
         if workers:
             cluster.wait_for_workers(workers, timeout=180)
         yield cluster
+
+
+_SCHEDULER = """
+from tests.pipeline.clusters import local_cluster
+
+if __name__ == "__main__":
+    with local_cluster(1) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        input()
+"""
+
+
+@contextlib.contextmanager
+def cluster_of_another_process(folder: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a scheduler with one worker, and its process, which can be stopped without ending it."""
+    script = folder / "scheduler.py"
+    script.write_text(_SCHEDULER)
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.communicate("\n", timeout=60)
 
 
 def kill(pid: int) -> None:

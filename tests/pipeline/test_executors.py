@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,16 +21,18 @@ from distributed import Client, LocalCluster
 
 from pipeline import executors as engine
 from pipeline.executors import AHEAD, Cluster, Engine, Threads, open_engine
+from store import patience
 from store.artifacts.embeddings import EMBEDDINGS
 from store.errors import InvalidInput, UnavailableResource
 from store.layout import Layout
 from store.leaf.reading import Leaf, open_leaf
 from tests.pipeline import clusters
+from tests.silent_servers import silent_server
 from tests.store.lakes import CELL, commit_embeddings
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine that is busy with other work a worker may need a while to answer."""
     monkeypatch.setattr(engine, "CONNECT_SECONDS", 60.0)
 
@@ -225,6 +229,58 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         pass
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 7], ids=["mute", "web", "cut"]
+)
+def test_a_port_that_takes_the_connection_and_is_no_scheduler_is_given_up(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(patience, "WAITING_SECONDS", 0.1)
+
+    def behave(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(answer)
+        stop.wait()
+
+    started = time.monotonic()
+    with (
+        silent_server(behave) as address,
+        pytest.raises(
+            UnavailableResource, match=rf"^compute\.scheduler: nobody answers at tcp://{address}; "
+        ),
+        open_engine(Compute(scheduler=f"tcp://{address}", device="auto")),
+    ):
+        pass
+    assert time.monotonic() - started < 30
+    said = f"waiting for the scheduler tcp://{address} (up to 2 s) …"
+    assert answer or said in capsys.readouterr().err
+
+
+def test_a_scheduler_frozen_in_the_middle_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(patience, "WAITING_SECONDS", 0.1)
+    with (
+        clusters.cluster_of_another_process(tmp_path) as (address, process),
+        pytest.raises(UnavailableResource) as raised,
+        open_engine(Compute(scheduler=address, device="auto")) as found,
+    ):
+        monkeypatch.setattr(engine, "DESERTED_SECONDS", 1.0)
+        monkeypatch.setattr(engine, "READ_SECONDS", 2.0)
+        monkeypatch.setattr(engine, "CONNECT_SECONDS", 2.0)
+        results = iter(found.in_order(clusters.traced_square, [(n, tmp_path, 0.1) for n in range(99)]))
+        assert next(results)[0] == 0
+        process.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        list(results)
+    assert time.monotonic() - started < 60
+    assert str(raised.value) == (
+        f"compute.scheduler: the scheduler {address} has not answered for 2.0 s; see that it runs, then run the stage "
+        "again"
+    )
+    assert f"waiting for the scheduler {address} (up to 2 s) …" in capsys.readouterr().err
 
 
 def test_a_scheduler_without_workers_is_told_from_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from store.revisions.places import everywhere
 from store.revisions.pulling import pull
 from store.revisions.revision import open_revision
 from store.revisions.verification import verify
+from tests.silent_servers import silent_server
 from tests.store.revisions.lake_projects import LakeProject
 from tests.store.revisions.remote_projects import add_remote, environment
 from tests.store.small_studies import make_study
@@ -56,28 +57,6 @@ def drip(connection: socket.socket, stop: threading.Event) -> None:
             connection.sendall(b"x")
 
 
-@contextlib.contextmanager
-def server(behave: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    stop, listener = threading.Event(), socket.create_server(("127.0.0.1", 0))
-    connections = []
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                connections.append(connection)
-                threading.Thread(target=behave, args=(connection, stop), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        stop.set()
-        listener.close()
-        for connection in connections:
-            connection.close()
-
-
 def refused(call: Callable[[], object]) -> str:
     before = time.monotonic()
     with pytest.raises(UnavailableResource) as raised:
@@ -96,7 +75,7 @@ def test_a_remote_that_does_not_answer_or_drips_is_given_up(
     kind: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with server(behave) as address:
+    with silent_server(behave) as address:
         settings = (
             {"url": f"http://{address}/lake"}
             if kind == "http"
@@ -119,7 +98,7 @@ def test_a_git_url_that_hangs_is_given_up(
     behave: Callable[[socket.socket, threading.Event], None],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with server(behave) as address:
+    with silent_server(behave) as address:
         for url in (f"http://me:secret@{address}/lake.git", f"git://{address}/lake.git"):
             message = refused(lambda url=url: open_revision(url))  # type: ignore[misc]
             assert "cannot be cloned (" in message
