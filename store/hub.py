@@ -13,6 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
@@ -73,7 +74,10 @@ def snapshot(
                 lambda: _size(Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind)),
             )
     except TimeoutError as error:
-        raise UnavailableResource(f"{what}: {error}, and {unreachable}") from None
+        # The client keeps it to itself where the hub asks it to wait.
+        raise UnavailableResource(
+            f"{what}: {error}; check the network, or run again in some minutes where the hub has had too many requests"
+        ) from None
     except HFValidationError:
         raise InvalidInput(
             f"{field}.name: {name!r} is not a name on the hub (owner/{kind})"
@@ -94,6 +98,11 @@ def snapshot(
     except (LocalEntryNotFoundError, HfHubHTTPError) as error:
         refused = error if isinstance(error, HfHubHTTPError) else error.__cause__
         if isinstance(refused, HfHubHTTPError):
+            if refused.response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+                raise UnavailableResource(
+                    f"{what}: the hub has had too many requests (status 429); run again in some minutes, or run "
+                    "hf auth login, which allows more"
+                ) from None
             raise UnavailableResource(
                 f"{what} was refused by the hub (status {refused.response.status_code}); run again later, or run "
                 "hf auth login where it is gated"

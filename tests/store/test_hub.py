@@ -163,6 +163,7 @@ def test_what_the_hub_does_not_have_or_not_whole(
     put(hub, made, "owner/absent", absent={QUERIES, WEIGHTS})
     put(hub, made, "owner/short", shortened={QUERIES, WEIGHTS})
     put(hub, made, "owner/signed", signed={QUERIES: 403, WEIGHTS: 403})
+    put(hub, made, "owner/busy", signed={QUERIES: 429, WEIGHTS: 429})
     put(hub, made, "owner/evil", files={"../evil.json": b"{}"})
     with Client(server.url, tmp_path) as client:
         errors = {
@@ -171,7 +172,7 @@ def test_what_the_hub_does_not_have_or_not_whole(
                 ("hub", client.corpus, dataset_entry),
                 ("models.tiny", client.model, model_entry),
             )
-            for name in ("unknown", "known", "absent", "short", "signed", "evil")
+            for name in ("unknown", "known", "absent", "short", "signed", "busy", "evil")
         }
         # Corrected, and run again as the message says.
         put(hub, made, "owner/short")
@@ -199,6 +200,10 @@ def test_what_the_hub_does_not_have_or_not_whole(
         assert errors[field, "signed"] == (
             f"UnavailableResource: {what % 'signed'} was refused by the hub (status 403); run again later, or run "
             "hf auth login where it is gated"
+        )
+        assert errors[field, "busy"] == (
+            f"UnavailableResource: {what % 'busy'}: the hub has had too many requests (status 429); run again in some "
+            "minutes, or run hf auth login, which allows more"
         )
         assert errors[field, "evil"] == (
             f"InvalidInput: {what % 'evil'} lists '../evil.json', which leaves its folder; choose another repository"

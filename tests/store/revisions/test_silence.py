@@ -114,7 +114,7 @@ def test_a_hub_from_which_nothing_comes_is_given_up(
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: never.wait())
     message = refused(lambda: snapshot("owner/name", "5" * 40, kind="model", field="models.m", allowed=["*"]))
     assert message.startswith(
-        f"models.m: owner/name at revision {'5' * 40}: next to nothing came within 1 s, and "
+        f"models.m: owner/name at revision {'5' * 40}: next to nothing came within 1 s; check "
     )
     folder = tmp_path / "hub/models--owner--name/blobs"
     folder.mkdir(parents=True)
