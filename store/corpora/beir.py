@@ -5,9 +5,11 @@ Where there is no such folder, the hub may have the collection (`store.corpora.h
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "BITLAKE_DATA"
 _HEADER = ["query-id", "corpus-id", "score"]
-_INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,16}(\.0*)?", re.ASCII)
+_LINE_BYTES = 1 << 26
+"""Upper bound of a line, compressed or not: it is held as a whole."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -55,10 +60,10 @@ def read_beir(spec: Beir, root: Path, row_seed: int, scratch: Path) -> Corpus:
 
 
 def _folder_tables(folder: Path, spec: Beir) -> Tables:
-    documents, queries = folder / "corpus.jsonl", folder / "queries.jsonl"
+    documents, queries = _there(folder / "corpus.jsonl"), _there(folder / "queries.jsonl")
 
     def judgements(split: str) -> Rows[Pair]:
-        path = folder / "qrels" / f"{split}.tsv"
+        path = _there(folder / "qrels" / f"{split}.tsv")
         return Rows(_read_judgements(path), str(path), "line")
 
     return Tables(
@@ -69,11 +74,19 @@ def _folder_tables(folder: Path, spec: Beir) -> Tables:
     )
 
 
+def _there(path: Path) -> Path:
+    """A file, or the compressed one that stands in for it."""
+    packed = path.with_name(f"{path.name}.gz")
+    return packed if packed.exists() and not path.exists() else path
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number, text) of the lines of a UTF-8 file that are not blank, from 1, without their line ends."""
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(iter(lambda: file.readline(_LINE_BYTES + 1), b""), start=1):
+                if len(line) > _LINE_BYTES:
+                    raise InvalidInput(f"{path} line {number}: has more than {_LINE_BYTES:,} bytes; cut it")
                 if number == 1:
                     line = line.removeprefix(_BYTE_ORDER_MARK)
                 try:
@@ -86,6 +99,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise InvalidInput(
             f"{path}: no such file; complete the collection or correct path or split"
         ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InvalidInput(f"{path}: is no whole gzip file ({error}); copy it again") from None
     except OSError as error:
         raise InvalidInput(f"{path}: cannot be read ({error.strerror}); make it a readable file") from None
 
@@ -100,13 +115,22 @@ def _read_texts(path: Path, *, titles: bool) -> Iterator[Text]:
             raise InvalidInput(f"{where}: broken JSON ({problem}); mend it") from None
         if not isinstance(record, dict):
             raise InvalidInput(f"{where}: expected a JSON object with _id and text; mend the line")
-        name = _string(record, "_id", where)
-        text = _string(record, "text", where)
+        name = _id(record, where)
+        text = "" if record.get("text", "") is None else _string(record, "text", where)
         if titles and record.get("title") is not None:
             text = f"{_string(record, 'title', where)} {text}".strip()
-        if not name:
-            raise InvalidInput(f"{where}: _id is empty; give every line an id")
         yield Text(number, name, text)
+
+
+def _id(record: dict[str, Any], where: str) -> str:
+    """Ids are text, but some collections have them as numbers, or under the name ``id``."""
+    key = "_id" if "_id" in record or "id" not in record else "id"
+    if type(record.get(key)) is int:
+        return str(record[key])
+    name = _string(record, key, where)
+    if not name:
+        raise InvalidInput(f"{where}: {key} is empty; give every line an id")
+    return name
 
 
 def _string(record: dict[str, Any], key: str, where: str) -> str:
@@ -125,16 +149,21 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
 def _read_judgements(path: Path) -> Iterator[Pair]:
     lines = _lines(path)
     number, header = next(lines, (1, ""))
-    if header.split("\t") != _HEADER:
+    names = header.split("\t")
+    if names not in (_HEADER, _HEADER[:2]):
         raise InvalidInput(
             f"{path} line {number}: expected the header query-id, corpus-id, score with tabs between; add it"
         )
     for number, line in lines:
         where = f"{path} line {number}"
         columns = line.split("\t")
-        if len(columns) != len(_HEADER):
-            raise InvalidInput(f"{where}: expected 3 columns with tabs between, got {len(columns)}; mend it")
-        query, document, score = columns
-        if not _INTEGER.fullmatch(score) or not -(2**31) <= int(score) < 2**31:
+        if len(columns) != len(names):
+            raise InvalidInput(
+                f"{where}: expected {len(names)} columns with tabs between, got {len(columns)}; mend it"
+            )
+        query, document, score = (*columns, "1")[:3]
+        if not _INTEGER.fullmatch(score) or not -(2**31) <= int(float(score)) < 2**31:
             raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; mend it")
-        yield Pair(number, query, document, int(score))
+        if not query or not document:
+            raise InvalidInput(f"{where}: an id is empty; mend it")
+        yield Pair(number, query, document, int(float(score)))

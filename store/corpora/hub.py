@@ -19,7 +19,7 @@ from store.hub import snapshot
 if TYPE_CHECKING:
     from store.corpora.spec import Beir, Repository
 
-_DOWNLOADED = ["README.md", "*.parquet", "*.jsonl"]
+_DOWNLOADED = ["README.md", "*.parquet", "*.jsonl", "*.jsonl.gz"]
 _BATCH = 1024
 """Rows of a table that are held at a time."""
 _REMEDY = "name another revision or repository"
@@ -133,15 +133,16 @@ def _columns(batch: dict[str, list[Any]], wanted: Sequence[str], label: str) -> 
 def _texts(batches: Iterator[dict[str, list[Any]]], label: str, *, titles: bool) -> Iterator[Text]:
     row = 0
     for batch in batches:
-        names, texts = _columns(batch, ("_id", "text"), label)
+        key = "_id" if "_id" in batch or "id" not in batch else "id"
+        names, texts = _columns(batch, (key, "text"), label)
         heads = batch.get("title") if titles else None
         for at, (name, text) in enumerate(zip(names, texts, strict=True)):
             row += 1
             title = heads[at] if heads is not None else None
-            body = _string(text, "text", label, row)
+            body = "" if text is None else _string(text, "text", label, row)
             if title is not None:
                 body = f"{_string(title, 'title', label, row)} {body}".strip()
-            yield Text(row, _id(name, "_id", label, row), body)
+            yield Text(row, _id(name, key, label, row), body)
 
 
 def _pairs(batches: Iterator[dict[str, list[Any]]], label: str) -> Iterator[Pair]:

@@ -55,9 +55,10 @@ class Table(_Entry):
 class Repository(_Entry):
     """A collection on the Hugging Face hub, as Parquet or JSON lines with its configurations in its ``README.md``.
 
-    ``revision`` is a full commit, for branches move. ``corpus`` has the columns ``_id``, ``text`` and maybe
-    ``title``, ``queries`` has ``_id`` and ``text``. ``judgements`` is a configuration with the columns ``query-id``,
-    ``corpus-id`` and maybe ``score``; without scores every pair counts 1. Its splits are those that the entry names.
+    ``revision`` is a full commit, for branches move. ``corpus`` has the columns ``_id`` (or ``id``), ``text`` and
+    maybe ``title``, ``queries`` has ``_id`` (or ``id``) and ``text``. ``judgements`` is a configuration with the
+    columns ``query-id``, ``corpus-id`` and maybe ``score``; without scores every pair counts 1. Its splits are those
+    that the entry names.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -74,6 +75,11 @@ class Training(_Entry):
     max_queries: Annotated[int, Field(ge=1)]
 
 
+Kind = Literal["conflicting", "dangling", "empty", "repeated"]
+"""What changes figures in a collection: two scores for one pair, judgements of a query or document that is not there,
+judged texts that are empty, and another text under an id that was given before."""
+
+
 class Beir(_Entry):
     """A collection in the layout of BEIR: in a folder, on the hub, or in a folder that the hub stands in for.
 
@@ -84,6 +90,8 @@ class Beir(_Entry):
     and of the training queries'. ``exclude_self`` leaves the document that has the query's own id out of its
     results (ArguAna needs it). ``grown_from`` are the sizes, ascending, that the collection had before documents were
     added at its end: rows of each earlier size keep their places. It is empty for a collection that never grew.
+    ``drop`` lists what is left out instead of refused: judgements of a pair that has two scores, judgements of what is
+    not there, empty texts with their judgements, and of texts with one id all but the first.
     """
 
     source: Literal["beir"]
@@ -95,6 +103,7 @@ class Beir(_Entry):
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)]
     exclude_self: bool
     grown_from: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+    drop: Annotated[tuple[Kind, ...], Field(strict=False)]
 
     @field_validator("grown_from")
     @classmethod

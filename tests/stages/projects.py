@@ -60,6 +60,7 @@ def beir_entry(path: str) -> dict[str, Any]:
         "seed": 0,
         "exclude_self": False,
         "grown_from": [],
+        "drop": [],
     }
 
 

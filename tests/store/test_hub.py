@@ -51,6 +51,7 @@ def dataset_entry(name: str, **changes: Any) -> dict[str, Any]:
         "seed": 0,
         "exclude_self": False,
         "grown_from": [],
+        "drop": [],
     }
     return entry | changes
 

@@ -71,7 +71,7 @@ from store.corpora.spec import Beir
 seen, drawn, judged, folder = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 spec = Beir.model_validate({
     "source": "beir", "path": "x", "hub": None, "split": "dev", "training": None, "max_documents": drawn,
-    "seed": 0, "exclude_self": False, "grown_from": [],
+    "seed": 0, "exclude_self": False, "grown_from": [], "drop": [],
 })
 import numpy, pyarrow.parquet
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

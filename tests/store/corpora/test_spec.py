@@ -34,6 +34,7 @@ BEIR: dict[str, Any] = {
     "seed": 0,
     "exclude_self": False,
     "grown_from": [],
+    "drop": [],
 }
 HUB: dict[str, Any] = BEIR["hub"]
 ENTRY: TypeAdapter[DatasetSpec] = TypeAdapter(DatasetSpec)
@@ -44,7 +45,7 @@ def test_the_source_decides_the_type() -> None:
     assert isinstance(api_docs, ApiDocs)
     assert api_docs.packages == ("numpy", "pandas")
     assert isinstance(beir, Beir)
-    assert beir.model_dump() == BEIR | {"grown_from": ()}
+    assert beir.model_dump() == BEIR | {"grown_from": (), "drop": ()}
 
 
 def test_entries_are_frozen() -> None:
