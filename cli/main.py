@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from cli import budget, diff, gc, ls, publish, pull, show, study, verify
-from cli.failures import run
+from store.failures import INTERRUPTED, leave, run
 
 app = typer.Typer(
     name="lake",
@@ -31,4 +29,12 @@ app.add_typer(study.app, name="study")
 
 def main() -> None:
     """Run the command; whatever goes wrong is one line and an exit code, not a traceback."""
-    sys.exit(run(app))
+    leave(run(_command))
+
+
+def _command() -> int:
+    done = app(standalone_mode=False)
+    if done == INTERRUPTED:
+        # What Typer makes of Ctrl-C.
+        raise KeyboardInterrupt
+    return done if isinstance(done, int) else 0

@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, wait
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -228,7 +228,7 @@ def workers(client: Client, where: str) -> Mapping[str, int]:
         found: Mapping[str, int] = within(READ_SECONDS, where, client.nthreads)
     except TimeoutError:
         raise UnavailableResource(
-            f"compute.scheduler: {where} has not answered for {READ_SECONDS} s; see that it runs, then run the "
+            f"{SCHEDULER}: {where} has not answered for {READ_SECONDS} s; see that it runs, then run the "
             "stage again"
         ) from None
     return found

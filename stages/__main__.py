@@ -1,36 +1,45 @@
 """``python -m stages NAME [--model LABEL] [--dataset LABEL]``: run one stage, ``graph`` or ``code``.
 
-Parameters and graph are checked as a whole first. An error that Bitlake raises on purpose is one line on the
-standard error stream and exit code 1.
+Parameters and graph are checked as a whole first. Whatever goes wrong is one line on the standard error stream and an
+exit code (`store.failures`).
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pipeline import budget, code, graph, params, study
 from pipeline.checks import check_cell, size_of
 from pipeline.spending import metered
 from pipeline.stage import CELL, DATASET, MODEL, TEXTS, Run, Stage
 from pipeline.started import Started
+from store import failures
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.agreement import are_texts_of
-from store.errors import BitlakeError, DamagedArtifact, InvalidInput
+from store.errors import DamagedArtifact, InvalidInput
 from store.layout import CORPORA, Layout, leaf_path
 from store.leaf.origin import remedy
 from store.leaf.ownership import claimed
 from store.yaml_files import read_yaml
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; `{self.prog} --help` says what it takes\n")
+
+
 def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     """Run the stage that the arguments name; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m stages", description=__doc__)
+    return failures.run(lambda: _main(arguments, root))
+
+
+def _main(arguments: list[str] | None, root: Path | None) -> int:
+    parser = _Parser(prog="python -m stages", description=__doc__)
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     known = params.stages()
     for stage in known.values():
@@ -43,19 +52,15 @@ def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     commands.add_parser("code", help="write code.yaml: a digest of the code that each stage runs")
     chosen = parser.parse_args(arguments)
     root = Path.cwd() if root is None else root
-    try:
-        if chosen.name == "graph":
-            if chosen.check:
-                study.check_graph(root)
-            else:
-                study.write_graph(root)
-        elif chosen.name == "code":
-            code.write(root, {stage.name: f"stages.{stage.module}" for stage in known.values()})
+    if chosen.name == "graph":
+        if chosen.check:
+            study.check_graph(root)
         else:
-            _run_stage(root, known[chosen.name], chosen)
-    except BitlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+            study.write_graph(root)
+    elif chosen.name == "code":
+        code.write(root, {stage.name: f"stages.{stage.module}" for stage in known.values()})
+    else:
+        _run_stage(root, known[chosen.name], chosen)
     return 0
 
 
@@ -116,4 +121,4 @@ def _check_texts(run: Run[Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    failures.leave(main())

@@ -1,7 +1,9 @@
 """The one error tree, grouped by what the reader should do next.
 
-Every message is one line that names the field or the file and the remedy.
+Every message is one line that names the field or the file and the remedy. Errors of others are quoted without secrets.
 """
+
+import re
 
 
 class BitlakeError(Exception):
@@ -25,3 +27,14 @@ class DamagedArtifact(BitlakeError, ValueError):
 
 class UnavailableResource(BitlakeError, RuntimeError):
     """Something outside the lake (weights, a device, a server) cannot be reached: provide it and run again."""
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without what URLs may carry: name and password before the host, a signature after the path."""
+    return re.sub(r"\?[^\s'\"]*", "?…", re.sub(r"//[^/\s'\"]*@", "//…@", text))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message without secrets, or its kind where it says nothing."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return without_secrets(text)

@@ -8,6 +8,7 @@ the pieces would only wait for one another. What is computed by one thread does 
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -50,7 +51,8 @@ def overlapped(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Whoever stops what waits for a server does not want to wait for it.
+        pool.shutdown(wait=not isinstance(sys.exception(), KeyboardInterrupt), cancel_futures=True)
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T], what: str, at_once: int) -> Iterator[R]:

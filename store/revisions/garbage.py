@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import InvalidInput, UnavailableResource
+from store.errors import InvalidInput, UnavailableResource, first_line
 from store.layout import LAKE
 from store.revisions.lock import LOCK, locked_stages, promised
-from store.revisions.objects import first_line
 from store.revisions.project import GRAPH, git, git_blobs, project_root
 from store.revisions.revision import open_revision, remote_locations
 

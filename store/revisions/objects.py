@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
-from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource
+from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource, first_line
 from store.patience import answer_seconds, within
 from store.threads import overlapped
 
@@ -321,14 +321,3 @@ def parse_manifest(content: bytes, label: str) -> dict[str, str]:
                 f"{label}: its manifest names {name!r} ({md5}), which no leaf holds; do not use it"
             )
     return files
-
-
-def without_secrets(text: str) -> str:
-    """``text`` without what URLs may carry: name and password before the host, a signature after the path."""
-    return re.sub(r"\?[^\s'\"]*", "?…", re.sub(r"//[^/\s'\"]*@", "//…@", text))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message without secrets, or its kind where it says nothing."""
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return without_secrets(text)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import BitlakeError, DamagedArtifact, InvalidInput, UnavailableResource
+from store.errors import BitlakeError, DamagedArtifact, InvalidInput, UnavailableResource, first_line
 from store.revisions.lock import LOCK
-from store.revisions.objects import Location, first_line
+from store.revisions.objects import Location
 from store.revisions.project import git, git_succeeds, project_root
 from store.revisions.revision import Revision, open_revision, remote_locations
 from store.revisions.verification import verify

@@ -11,10 +11,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
+from store.errors import (
+    BitlakeError,
+    DamagedArtifact,
+    InvalidInput,
+    MissingArtifact,
+    UnavailableResource,
+    first_line,
+)
 from store.layout import LAKE
 from store.revisions.cache import Cache, left_behind
-from store.revisions.objects import LARGEST_BYTES, Location, first_line, parse_manifest
+from store.revisions.objects import LARGEST_BYTES, Location, parse_manifest
 from store.revisions.project import project_root
 from store.revisions.revision import Output, Revision, open_revision, remote_locations
 from store.threads import overlapped

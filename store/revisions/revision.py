@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from store.errors import InvalidInput, MissingArtifact, UnavailableResource
+from store.errors import InvalidInput, MissingArtifact, UnavailableResource, first_line, without_secrets
 from store.layout import LAKE
 from store.leaf.schema import Schema
 from store.patience import CLONE_SECONDS, CONNECT_SECONDS, READ_SECONDS, answer_seconds, within
@@ -31,9 +31,7 @@ from store.revisions.objects import (
     Location,
     ObjectFiles,
     Objects,
-    first_line,
     parse_manifest,
-    without_secrets,
 )
 from store.revisions.project import GRAPH, located
 

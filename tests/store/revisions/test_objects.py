@@ -12,8 +12,8 @@ import pytest
 from dvc_objects.fs.local import LocalFileSystem
 from fsspec.asyn import AsyncFileSystem
 
-from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource
-from store.revisions.objects import Location, ObjectFiles, Objects, first_line, without_secrets
+from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource, first_line, without_secrets
+from store.revisions.objects import Location, ObjectFiles, Objects
 
 CONTENT = bytes(range(256)) * 4
 OID = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""Whatever ends a command early: one line on stderr, and an exit code.
+"""Whatever ends a command early, of `lake` or of `python -m stages`: one line on stderr, and an exit code.
 
 0 is success, 1 a failure, 2 a command line that cannot be read, 130 Ctrl-C. ``BITLAKE_TRACEBACK=1`` shows where an
 error came from.
@@ -6,6 +6,7 @@ error came from.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -13,22 +14,27 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from store.errors import BitlakeError
+from store.errors import BitlakeError, without_secrets
 
 FAILED, INTERRUPTED = 1, 130
+_QUOTED = 500
+"""Characters of a very long line that are shown, from each of its ends."""
+
 TRACEBACK = "BITLAKE_TRACEBACK"
 
 
-def run(command: Callable[..., Any]) -> int:
-    """Run a command of Typer; its exit code."""
+def run(command: Callable[[], int]) -> int:
+    """Run a command that returns its exit code; that, or the one of what ended it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal without × or → shows a question mark.
             stream.reconfigure(errors="replace")
     try:
-        code = _run(command)
+        code = command()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else FAILED * bool(ended.code)
     except BaseException as error:
         code, line = _explained(error)
         if os.environ.get(TRACEBACK):
@@ -39,25 +45,21 @@ def run(command: Callable[..., Any]) -> int:
         try:
             stream.flush()
         except (OSError, ValueError) as error:
-            code = code or FAILED
             _abandon(stream)
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            if not code and stream is sys.stdout and not isinstance(error, BrokenPipeError):
                 _say(
                     f"error: the output cannot be written ({_reason(error)}); make room, or write it elsewhere"
                 )
+            code = code or FAILED
     return code
 
 
-def _run(command: Callable[..., Any]) -> int:
-    """The exit code of a command that ended by itself."""
-    try:
-        done = command(standalone_mode=False)
-    except SystemExit as ended:
-        done = ended.code if isinstance(ended.code, int) else FAILED * bool(ended.code)
-    if done == INTERRUPTED:
-        # What Typer makes of Ctrl-C.
-        raise KeyboardInterrupt
-    return done if isinstance(done, int) else 0
+def leave(code: int) -> NoReturn:
+    """End the process; after Ctrl-C without waiting for its threads, which may wait for a server."""
+    if code == INTERRUPTED:
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _explained(error: BaseException) -> tuple[int, str]:
@@ -123,11 +125,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _one_line(text: str) -> str:
-    """``text`` as one line without what URLs may carry in secret."""
-    from store.revisions.objects import without_secrets
-
-    lines = (line.strip() for line in text.splitlines())
-    return without_secrets(" ".join(filter(None, lines)))
+    """``text`` as one line of bounded length without what URLs may carry in secret."""
+    line = without_secrets(" ".join(filter(None, (part.strip() for part in text.splitlines()))))
+    # What was wrong may be quoted, and have megabytes; the remedy stands at the end.
+    return line if len(line) <= 2 * _QUOTED else f"{line[:_QUOTED]} … {line[-_QUOTED:]}"
 
 
 def _say(line: str) -> None:
