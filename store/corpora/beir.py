@@ -112,9 +112,9 @@ def _read_texts(path: Path, *, titles: bool) -> Iterator[Text]:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             problem = getattr(error, "msg", "nested too deeply")
-            raise InvalidInput(f"{where}: broken JSON ({problem}); mend it") from None
+            raise InvalidInput(f"{where}: broken JSON ({problem}); correct it") from None
         if not isinstance(record, dict):
-            raise InvalidInput(f"{where}: expected a JSON object with _id and text; mend the line")
+            raise InvalidInput(f"{where}: expected a JSON object with _id and text; correct the line")
         name = _id(record, where)
         text = "" if record.get("text", "") is None else _string(record, "text", where)
         if titles and record.get("title") is not None:
@@ -142,7 +142,7 @@ def _string(record: dict[str, Any], key: str, where: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise InvalidInput(f"{where}: {key} holds half a surrogate pair; mend it") from None
+        raise InvalidInput(f"{where}: {key} holds half a surrogate pair; correct it") from None
     return value
 
 
@@ -159,11 +159,11 @@ def _read_judgements(path: Path) -> Iterator[Pair]:
         columns = line.split("\t")
         if len(columns) != len(names):
             raise InvalidInput(
-                f"{where}: expected {len(names)} columns with tabs between, got {len(columns)}; mend it"
+                f"{where}: expected {len(names)} columns with tabs between, got {len(columns)}; correct it"
             )
         query, document, score = (*columns, "1")[:3]
         if not _INTEGER.fullmatch(score) or not -(2**31) <= int(float(score)) < 2**31:
-            raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; mend it")
+            raise InvalidInput(f"{where}: score must be a whole number of 32 bits, got {score!r}; correct it")
         if not query or not document:
-            raise InvalidInput(f"{where}: an id is empty; mend it")
+            raise InvalidInput(f"{where}: an id is empty; correct it")
         yield Pair(number, query, document, int(float(score)))

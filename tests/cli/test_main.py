@@ -1,4 +1,4 @@
-"""The command as a whole: quick to start, one line for what a person can mend."""
+"""The command as a whole: quick to start, one line for what a person can correct."""
 
 from __future__ import annotations
 

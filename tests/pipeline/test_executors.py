@@ -248,9 +248,9 @@ def test_a_port_that_takes_the_connection_and_is_no_scheduler_is_given_up(
     with (
         silent_server(behave) as address,
         pytest.raises(
-            UnavailableResource, match=rf"^compute\.scheduler: nobody answers at tcp://{address}; "
+            UnavailableResource, match=rf"^DASK_SCHEDULER_ADDRESS: nobody answers at tcp://{address}; "
         ),
-        open_engine(Compute(scheduler=f"tcp://{address}", device="auto")),
+        engine_at(f"tcp://{address}"),
     ):
         pass
     assert time.monotonic() - started < 30
@@ -265,7 +265,7 @@ def test_a_scheduler_frozen_in_the_middle_is_given_up(
     with (
         clusters.cluster_of_another_process(tmp_path) as (address, process),
         pytest.raises(UnavailableResource) as raised,
-        open_engine(Compute(scheduler=address, device="auto")) as found,
+        engine_at(address) as found,
     ):
         monkeypatch.setattr(engine, "DESERTED_SECONDS", 1.0)
         monkeypatch.setattr(engine, "READ_SECONDS", 2.0)
@@ -277,8 +277,8 @@ def test_a_scheduler_frozen_in_the_middle_is_given_up(
         list(results)
     assert time.monotonic() - started < 60
     assert str(raised.value) == (
-        f"compute.scheduler: the scheduler {address} has not answered for 2.0 s; see that it runs, then run the stage "
-        "again"
+        f"DASK_SCHEDULER_ADDRESS: the scheduler {address} has not answered for 2.0 s; see that it runs, then run "
+        "the stage again"
     )
     assert f"waiting for the scheduler {address} (up to 2 s) …" in capsys.readouterr().err
 
