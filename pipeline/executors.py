@@ -215,7 +215,7 @@ def _client(address: str) -> Iterator[Client]:
 async def _greet(address: str) -> None:
     """Shake hands: a client that meets no scheduler goes on trying, each of its steps as long as the whole may take."""
     from distributed import Security
-    from distributed.comm import connect
+    from distributed.comm.core import connect
 
     settings = Security().get_connection_args("client")
     comm = await asyncio.wait_for(connect(address, timeout=CONNECT_SECONDS, **settings), CONNECT_SECONDS)

@@ -149,12 +149,12 @@ def _check_references(params: Params) -> None:
             raise InvalidInput(f"{PARAMS}: {section}.k: {chosen_k} is not one of search.k, {list(k)}")
     _check_codecs(params, "", params.section)
     for name, sweep in params.section(SWEEPS).items():
-        _check_codecs(
-            params,
-            f"{SWEEPS}.{name}.",
-            lambda section, sweep=sweep: getattr(sweep, section) or params.section(section),
-        )
+        _check_codecs(params, f"{SWEEPS}.{name}.", partial(_stated, params, sweep))
     _check_compared(params)
+
+
+def _stated(params: Params, sweep: Any, section: str) -> Any:
+    return getattr(sweep, section) or params.section(section)
 
 
 def _check_name(label: str, field: str) -> None:

@@ -13,8 +13,6 @@ STAGE = Stage("quality", CELL, params=("search",), reads=(JUDGEMENTS, *SOURCES),
 
 Params = Cutoffs
 
-Params = Cutoffs
-
 
 def run(run: Run[Cutoffs]) -> None:
     """Score what every search found against the judgements and the exact neighbours."""

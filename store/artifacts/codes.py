@@ -51,7 +51,7 @@ def _codes(rows: str) -> Field:
 
 
 def _states(states: Mapping[str, Mapping[str, Field]]) -> dict[str, Field]:
-    fields = {}
+    fields: dict[str, Field] = {}
     # Longer keys first, or `sign-*` would be asked before `sign-mean-*`.
     for key in sorted(states, key=len, reverse=True):
         for name, declared in states[key].items():

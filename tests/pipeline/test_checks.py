@@ -181,7 +181,7 @@ def test_the_graph_is_refused_by_what_parameters_alone_tell(
     make_project(tmp_path)
     content = yaml.safe_load((tmp_path / "params.yaml").read_text())
     before = (tmp_path / "dvc.yaml").read_text()
-    for change, message in (
+    cases: list[tuple[Change, str]] = [
         (
             lambda c: c["quantize"]["codecs"]["pq"].update(code_bytes=[7]),
             "quantize.codecs.pq.code_bytes is 7: choose a divisor of the dimension",
@@ -190,7 +190,8 @@ def test_the_graph_is_refused_by_what_parameters_alone_tell(
             lambda c: c["datasets"]["second"].update(max_documents=200),
             "quantize.codecs.pq: PQ is fitted on 200 documents",
         ),
-    ):
+    ]
+    for change, message in cases:
         wrong = yaml.safe_load(yaml.safe_dump(content))
         change(wrong)
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(wrong, sort_keys=False))

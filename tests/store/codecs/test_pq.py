@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from store.codecs import pq as product
-from store.codecs.base import Decodable
-from store.codecs.pq import PQCodec, half_precision, nearest, undertrained
+from store.codecs.base import Decodable, undertrained
+from store.codecs.pq import PQCodec, half_precision, nearest
 from store.errors import InvalidInput
 from store.numerics.k_means import k_means
 from store.search.summation import sum_rows
