@@ -20,6 +20,7 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, EXACT_NEIGHBOURS, QUANTIZED_NEIGHBOURS
 from store.corpora.corpus import DOCUMENTS_FILE, QUERIES_FILE, iter_texts, read_texts
+from store.errors import InvalidInput
 from store.leaf.commit import write_file
 
 if TYPE_CHECKING:
@@ -62,17 +63,25 @@ def run(run: Run[Params]) -> None:
     queries = {name: read_texts(run.layout.corpus(name) / QUERIES_FILE) for name in run.study.datasets}
     found: list[xr.Dataset] = []
     reverse: list[xr.Dataset] = []
+    problem: InvalidInput | None = None
     for keys in run.study.cells():
         truth = _truth(run, keys, np.array([len(text.split()) for text in queries[keys[DATASET]]], np.int64))
         binary, quantized = (
             run.labelled(schema, keys) for schema in (BINARY_NEIGHBOURS, QUANTIZED_NEIGHBOURS)
         )
-        codec = searches(binary, settings.codec, settings.k, "codec")
-        reference = searches(quantized, settings.reference, settings.k, "reference")
+        try:
+            codec = searches(binary, settings.codec, settings.k, "codec")
+            reference = searches(quantized, settings.reference, settings.k, "reference")
+        except InvalidInput as error:
+            # A cell whose sweep leaves a codec out has nothing to compare, as long as another cell has.
+            problem = error
+            continue
         for bits in sorted(codec.keys() & reference.keys()):
             lost, opposite = compare_codecs(truth, codec[bits], reference[bits], settings.cut)
             found.append(lost)
             reverse.append(opposite)
+    if problem and not found:
+        raise problem
     both = [side for pair in zip(found, reverse, strict=True) for side in pair]
     rows = table(both, draws=settings.draws, seed=settings.seed, confidence=settings.confidence)
     write_file(run.layout, run.layout.root / CSV, csv_text(rows).encode())
