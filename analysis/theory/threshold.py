@@ -1,0 +1,43 @@
+"""The normalised Hamming distance below which the expected number of documents is the depth of the ranking."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_FAR = 9.0  # deviations: the normal distribution has less than 1e-18 beyond
+_STEPS = 100  # halving alone would need about 60
+_EXCESS = 1e-7  # of the depth; the step after it squares it
+
+
+def thresholds(
+    means: Array, deviations: Array, weights: Array, depths: NDArray[np.integer], start: Array
+) -> Array:
+    """The threshold t of each ranking, (rankings,), which solves Σ weight · Φ((t − mean) ÷ deviation) = depth.
+
+    means: (documents,) of the normalised distances. deviations: (rankings, documents), above 0, of a document's
+    distance from the threshold. weights: (documents,) how many documents each stands for, at least 0. depths:
+    (rankings,), above 0 and below the sum of the weights. start: (rankings,) thresholds that are nearly right.
+
+    Newton's steps, and where one would leave the bracket, halving it.
+    """
+    from scipy.special import ndtr
+
+    low = (means - _FAR * deviations).min(axis=1)
+    high = (means + _FAR * deviations).max(axis=1)
+    threshold = start
+    for _ in range(_STEPS):
+        standard = (threshold[:, None] - means) / deviations
+        excess = (weights * ndtr(standard)).sum(axis=1) - depths
+        low = np.where(excess < 0, threshold, low)
+        high = np.where(excess < 0, high, threshold)
+        density = (weights / deviations * np.exp(-0.5 * np.square(standard))).sum(axis=1) / np.sqrt(2 * np.pi)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            newton = threshold - excess / density
+        # The bracket's ends count as within: a step that rounds to nothing stays where it is.
+        threshold = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+        if (np.abs(excess) <= _EXCESS * depths).all():
+            break
+    return np.asarray(threshold)
