@@ -1,7 +1,7 @@
 """What predicting the quality of codes costs, beside one SGEMM of all scores: ``python -m benchmarks.theory``.
 
-Both sides use the same vectors and the same number of threads, in turns. The prediction is for every length and cut-off of
-the default study; the bar is 60 seconds on two cores for 100,000 documents of 384 dimensions and 1,000 queries.
+Both sides use the same vectors and the same number of threads, in turns. The prediction is for every length and cut-off
+of the default study; the bar is 60 seconds on two cores for 100,000 documents of 384 dimensions and 1,000 queries.
 """
 
 from __future__ import annotations

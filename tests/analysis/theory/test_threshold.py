@@ -20,7 +20,7 @@ def test_as_many_documents_are_expected_below_as_the_depth(seed: int, documents:
     depths = np.array([1, 1 + weights.sum() // 2, weights.sum() - 1])
     found = thresholds(means, deviations, weights, depths, np.zeros(3))
     expected = (weights * ndtr((found[:, None] - means) / deviations)).sum(axis=1)
-    np.testing.assert_allclose(expected, depths, rtol=1e-6)
+    np.testing.assert_allclose(expected, depths, rtol=1e-9)
 
 
 def test_equal_documents_share_the_depth() -> None:
