@@ -16,8 +16,8 @@ def test_as_many_documents_are_expected_below_as_the_depth(seed: int, documents:
     draw = np.random.RandomState(seed)
     means = np.sort(draw.random_sample(documents))
     deviations = spread * (0.01 + draw.random_sample((3, documents)))
-    weights = draw.randint(1, 5, documents) + 1.0
-    depths = np.array([1, 1 + weights.sum() // 2, weights.sum() - 1])
+    weights = draw.randint(1, 5, documents).astype(np.float64)
+    depths = np.array([1, 1 + weights.sum() // 2, weights.sum() - 1]).astype(np.int64)
     found = thresholds(means, deviations, weights, depths, np.zeros(3))
     expected = (weights * ndtr((found[:, None] - means) / deviations)).sum(axis=1)
     np.testing.assert_allclose(expected, depths, rtol=1e-9)
