@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 _FAR = 9.0  # deviations: the normal distribution has less than 1e-18 beyond
 _STEPS = 100  # halving alone would need about 60
-_EXCESS = 1e-7  # of the depth; the step after it squares it
+_EXCESS = 1e-10  # of the depth
 
 
 def thresholds(
@@ -31,6 +31,8 @@ def thresholds(
     for _ in range(_STEPS):
         standard = (threshold[:, None] - means) / deviations
         excess = (weights * ndtr(standard)).sum(axis=1) - depths
+        if (np.abs(excess) <= _EXCESS * depths).all():
+            break
         low = np.where(excess < 0, threshold, low)
         high = np.where(excess < 0, high, threshold)
         density = (weights / deviations * np.exp(-0.5 * np.square(standard))).sum(axis=1) / np.sqrt(2 * np.pi)
@@ -38,6 +40,4 @@ def thresholds(
             newton = threshold - excess / density
         # The bracket's ends count as within: a step that rounds to nothing stays where it is.
         threshold = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
-        if (np.abs(excess) <= _EXCESS * depths).all():
-            break
     return np.asarray(threshold)

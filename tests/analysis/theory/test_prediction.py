@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from analysis.theory import prediction
 from analysis.theory.prediction import Cut, predict
 from store.codecs.phase1 import encode, hamming_top_k
 from store.errors import InvalidInput
+from store.libraries import openmp_threads
 from store.threads import parts_of
 from tests.oracles.theory import found_probability
 
@@ -114,7 +116,9 @@ def test_prediction_is_the_closed_form(bits: int, cut: Cut) -> None:
     found = predict(documents, queries, (bits,), (cut,), relevant)
     assert found.recall is not None
     for row, query in enumerate(queries):
-        probability, order = found_probability(documents, query, bits, cut.depth)
+        probability, order = found_probability(
+            documents.astype(np.float64), query.astype(np.float64), bits, cut.depth
+        )
         assert found.overlap[0, 0, row] == pytest.approx(probability[order[: cut.k]].mean(), rel=5e-6)
         assert found.recall[0, 0, row] == pytest.approx(probability[[0, 59]].mean(), rel=5e-6)
 
@@ -136,6 +140,18 @@ def test_groups_of_documents_stand_for_all(monkeypatch: pytest.MonkeyPatch) -> N
     every = predict(documents, queries, (64, 512), cuts).overlap
     np.testing.assert_allclose(every, grouped, atol=5e-4)
     np.testing.assert_allclose(every.mean(axis=2), grouped.mean(axis=2), atol=2e-4)
+
+
+def test_memory_is_that_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = np.random.RandomState(6).standard_normal((40_000, 384)).astype(np.float16)
+    monkeypatch.setattr(prediction, "_COSINES", 1 << 16)
+    with openmp_threads(1):
+        predict(documents[:100], documents[:1], (64,), (Cut(10, 10),))  # what is imported by the way
+        tracemalloc.start()
+        predict(documents, documents[:3], (64, 512), (Cut(10, 10), Cut(10, 100)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 60e6  # in float64 the documents are 123 MB
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -11,12 +11,12 @@ from scipy.special import ndtr
 from analysis.theory.threshold import thresholds
 
 
-@given(st.integers(0, 10_000), st.integers(2, 60), st.floats(1e-4, 1.0))
+@given(st.integers(0, 10_000), st.integers(2, 60), st.floats(0.01, 1.0))
 def test_as_many_documents_are_expected_below_as_the_depth(seed: int, documents: int, spread: float) -> None:
     draw = np.random.RandomState(seed)
     means = np.sort(draw.random_sample(documents))
-    deviations = spread * (0.01 + draw.random_sample((3, documents)))
-    weights = draw.randint(1, 5, documents).astype(np.float64)
+    deviations = np.array(spread * (0.01 + draw.random_sample((3, documents))), np.float64)
+    weights = np.array(draw.randint(1, 5, documents), np.float64)
     depths = np.array([1, 1 + weights.sum() // 2, weights.sum() - 1]).astype(np.int64)
     found = thresholds(means, deviations, weights, depths, np.zeros(3))
     expected = (weights * ndtr((found[:, None] - means) / deviations)).sum(axis=1)
