@@ -83,8 +83,11 @@ def rescored(
         raise InvalidInput(f"oversample is {oversample}: give at least 1")
     depth = min(oversample * k, candidates.shape[1])
     best = np.lexsort((candidates[:, :depth], -scores[:, :depth]), axis=1)[:, :k]
-    rows, kept = (np.take_along_axis(array, best, axis=1) for array in (candidates, scores))
-    return Neighbours(rows, kept, larger_is_better=True)
+    return Neighbours(
+        np.take_along_axis(candidates, best, axis=1),
+        np.take_along_axis(scores, best, axis=1),
+        larger_is_better=True,
+    )
 
 
 def _check_candidates(candidates: NDArray[np.int64], queries: int) -> None:
