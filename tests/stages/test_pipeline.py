@@ -17,7 +17,7 @@ import xarray as xr
 from analysis.quality.results import COLUMNS
 from pipeline import graph, params
 from store import open_lake
-from tests.stages.projects import make_project, run, run_cell, run_study, write_params
+from tests.stages.projects import make_project, run, run_study, write_params
 
 FILES = (
     "report/results.csv",
@@ -217,7 +217,8 @@ def test_labels_that_nothing_carries(study: Path, labels: dict[str, Any], messag
 
 
 def test_a_second_computation_gives_the_same_bytes(study: Path, tmp_path: Path) -> None:
-    shutil.copytree(study / "data", tmp_path / "data")
+    for folder in ("data", "studies"):
+        shutil.copytree(study / folder, tmp_path / folder)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(study / name, tmp_path / name)
     run_study(tmp_path)
@@ -251,8 +252,8 @@ def set_k(content: dict[str, Any]) -> None:
     content["search"]["k"] = [1, 10, 401]
 
 
-def set_sample(content: dict[str, Any]) -> None:
-    content["geometry"]["sample"] = 401
+def set_neighbours(content: dict[str, Any]) -> None:
+    content["geometry"] |= {"query_sample": 100, "mle_neighbours": 50}
 
 
 def set_dimension(content: dict[str, Any]) -> None:
@@ -266,7 +267,7 @@ def set_dimension(content: dict[str, Any]) -> None:
         ("exact", set_k, "k"),
         ("search-binary", set_k, "k"),
         ("search-quantized", set_k, "k"),
-        ("geometry", set_sample, "geometry.sample is 401 but the cell has 400 documents"),
+        ("geometry", set_neighbours, "geometry: the cell has 40 queries and needs 64"),
         ("embed", set_dimension, "dimension"),
     ],
 )
@@ -289,17 +290,6 @@ def test_settings_that_do_not_fit_the_data_leave_the_earlier_artifact(
     assert message in error
     assert error.count("\n") == 1
     assert digests(project) == before
-
-
-def test_fewer_documents_than_centroids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.stages.projects import write_beir
-
-    make_project(tmp_path)
-    shutil.rmtree(tmp_path / "data/first")
-    write_beir(tmp_path / "data/first", seed=0, documents=200)
-    run_cell(tmp_path, "lsa-32", "first", until="binarize")
-    assert run(tmp_path, "quantize", "--model", "lsa-32", "--dataset", "first") == 1
-    assert "fewer documents than PQ's 256 centroids" in capsys.readouterr().err
 
 
 def test_a_broken_collection_leaves_the_earlier_corpus(
