@@ -7,8 +7,9 @@ then reads as never computed: commands would recompute it, and garbage collectio
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from store.yaml_files import parse_yaml
 
 LOCK = "dvc.lock"
 PARAMS = "params.yaml"
+
+MOST_RUNS = 100_000
+"""Upper bound of the cells of a stage: lists of some kilobytes reach billions together."""
 
 _TEMPLATE = re.compile(r"\$\{([\w.-]+)\}")
 _DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -81,6 +85,9 @@ def promised(root: Path) -> dict[str, tuple[str, ...]]:
     if not isinstance(stages, dict):
         return {}
     file = root / PARAMS
+    check_graph(
+        graph.read_bytes(), lambda name: (root / name).read_bytes() if (root / name).is_file() else b""
+    )
     values = parse_yaml(file.read_bytes(), PARAMS) if file.is_file() else {}
     found = {}
     for stage, body in stages.items():
@@ -92,6 +99,36 @@ def promised(root: Path) -> dict[str, tuple[str, ...]]:
             name = f"{stage}@{suffix}" if suffix else str(stage)
             found[name] = tuple(_filled(path, item) for path in outputs)
     return found
+
+
+def check_aliases(text: bytes, name: str) -> None:
+    """Raise `InvalidInput` for YAML whose nested anchors take memory without end."""
+    if b"&" in text and b"*" in text:
+        parse_yaml(text, name)
+
+
+def check_graph(graph: bytes, read: Callable[[str], bytes]) -> None:
+    """Raise `InvalidInput` where a ``dvc.yaml`` would take DVC, which trusts it, memory without end.
+
+    ``read`` gives the files beside it that its templates take values from; nothing for those that are not there.
+    """
+    content = parse_yaml(graph, GRAPH)
+    stages, given = content.get("stages"), content.get("vars")
+    files = [str(name).partition(":")[0] for name in given or () if isinstance(name, str)]
+    for name in (PARAMS, *files):
+        check_aliases(read(name), name)
+    values = read(PARAMS)
+    parameters = parse_yaml(values, PARAMS) if values.strip() else {}
+    for name, body in stages.items() if isinstance(stages, dict) else ():
+        matrix = body.get("matrix") if isinstance(body, dict) else None
+        lists = (
+            [_resolved(value, parameters) for value in matrix.values()] if isinstance(matrix, dict) else []
+        )
+        if math.prod(len(found) for found in lists if isinstance(found, list)) > MOST_RUNS:
+            raise InvalidInput(
+                f"{GRAPH}: stage {name} would run more than {MOST_RUNS:,} times; shorten its matrix, or do not use "
+                "this repository"
+            )
 
 
 def _runs(body: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

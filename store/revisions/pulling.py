@@ -116,9 +116,12 @@ def _check_names(repo: Repo, root: Path) -> None:
         name = str(out.def_path)
         plain = name and not set(name) & {"\0", "\\", ":"} and not Path(name).is_absolute()
         place = Path(str(out.fs_path))
-        if not plain or ".." in Path(name).parts or not place.is_relative_to(root) or ".." in place.parts:
+        # What Git and DVC keep in folders with a dot, such as hooks, runs code.
+        hidden = any(part.startswith(".") for part in Path(name).parts)
+        if not plain or hidden or not place.is_relative_to(root) or ".." in place.parts:
             raise InvalidInput(
-                f"dvc.yaml: output {name!r} lies outside the project; do not pull what this repository says"
+                f"dvc.yaml: output {name!r} lies outside the project, or in a hidden folder; do not pull what this "
+                "repository says"
             )
 
 

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from store.errors import InvalidInput, MissingArtifact, UnavailableResource, fir
 from store.layout import LAKE
 from store.leaf.schema import Schema
 from store.patience import CLONE_SECONDS, CONNECT_SECONDS, READ_SECONDS, answer_seconds, within
-from store.revisions.lock import locked_stages
+from store.revisions.lock import LOCK, check_aliases, check_graph, locked_stages
 from store.revisions.objects import (
     CACHE,
     Location,
@@ -234,10 +234,30 @@ def open_revision(url: str, rev: str | None = None, remote: str | None = None) -
             # Before DVC, which takes the beginning of a lock file for all of it.
             locked_stages(Path(at))
         revision = Revision(_open(at, rev), rev, remote, at, url)
+        _check_documents(revision.repo)
         _ = revision.outputs
         if remote is not None:
             _ = revision.objects
     return revision
+
+
+def _check_documents(repo: Repo) -> None:
+    """Raise `InvalidInput` for documents with which DVC, which trusts them, would fill the memory."""
+
+    def text(*parts: str) -> bytes:
+        try:
+            with repo.fs.open(repo.fs.join(*parts), "rb") as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return b""
+
+    for folder, folders, names in repo.fs.walk(repo.root_dir):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if GRAPH in names:
+            check_graph(text(folder, GRAPH), partial(text, folder))
+        for name in names:
+            if name == LOCK or name.endswith(".dvc"):
+                check_aliases(text(folder, name), name)
 
 
 def _open(url: str, rev: str | None) -> Repo:

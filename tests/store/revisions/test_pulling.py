@@ -188,7 +188,10 @@ def test_a_link_within_a_leaf_is_refused(project: LakeProject) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["../evil", "lake.zarr/../../evil", "/tmp/evil-bitlake"])
+@pytest.mark.parametrize(
+    "name",
+    ["../evil", "lake.zarr/../../evil", "/tmp/evil-bitlake", ".git/hooks", "deep/.git/hooks/post-checkout"],
+)
 def test_a_graph_with_outputs_outside_the_project_is_refused(project: LakeProject, name: str) -> None:
     for file in ("dvc.yaml", "dvc.lock"):
         text = (project.root / file).read_text()
