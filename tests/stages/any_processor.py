@@ -17,6 +17,7 @@ from analysis.intervals.simultaneous import Member, compare_family
 from analysis.relation.points import RelationSettings
 from analysis.relation.relate import relate
 from analysis.report.tables import csv_text
+from analysis.theory.prediction import Cut, predict
 from store.codecs.registry import CODECS
 from store.codecs.settings import build
 
@@ -66,6 +67,12 @@ def geometry(documents: NDArray[np.float16], queries: NDArray[np.float16]) -> It
         yield f"geometry {name}", repr(estimate)
 
 
+def predictions(documents: NDArray[np.float16], queries: NDArray[np.float16]) -> Iterator[tuple[str, str]]:
+    """Overlap of a search and of one that is re-scored, by the closed form."""
+    found = predict(documents, queries, (16, 64), (Cut(1, 1), Cut(10, 10), Cut(10, 50)))
+    yield "prediction", _digest(found.overlap.tobytes())
+
+
 def tables() -> Iterator[tuple[str, str]]:
     """The table of the relation and a family of differences, of 9 cells at 4 lengths."""
     draw = np.random.RandomState(1)
@@ -99,7 +106,12 @@ def _digest(data: bytes) -> str:
 def main(rows: int, dimension: int) -> None:
     """Print name and digest of everything."""
     documents, queries = cell(rows, dimension)
-    for found in (codecs(documents, queries), geometry(documents, queries), tables()):
+    for found in (
+        codecs(documents, queries),
+        geometry(documents, queries),
+        predictions(documents, queries),
+        tables(),
+    ):
         for name, value in found:
             print(name, value, sep="\t", flush=True)
 

@@ -82,4 +82,16 @@ def test_another_machine_computes_the_same_bytes(here: dict[str, str], machine: 
 
 def test_everything_is_compared(here: dict[str, str]) -> None:
     subjects = {name.split()[0] for name in here}
-    assert {"pq", "opq", "rq", "itq", "pca", "rabitq", "phase1", "geometry", "relation", "family"} <= subjects
+    assert {
+        "pq",
+        "opq",
+        "rq",
+        "itq",
+        "pca",
+        "rabitq",
+        "phase1",
+        "geometry",
+        "prediction",
+        "relation",
+        "family",
+    } <= subjects
