@@ -23,17 +23,17 @@ from tests.stages.projects import beir_entry
 from tests.store.corpora.test_hub import CONFIGS, entry
 from tests.store.hub_clients import Client
 
+Rows = list[dict[str, Any]]
+Read = Callable[..., dict[str, Any]]
+
 DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "café") for form in ("NFD", "NFC"))
-DOCUMENTS = [
+DOCUMENTS: Rows = [
     {"_id": "a", "title": "Cells", "text": "divide."},
     {"_id": "b", "title": None, "text": "Bone grows."},
     {"_id": "c", "title": "", "text": "Nothing asks for this."},
 ]
-QUERIES = [{"_id": "1", "text": "Do cells divide?"}, {"_id": "2", "text": "Bone?"}]
-PAIRS = [("1", "a", 1), ("2", "b", 2), ("2", "a", 0)]
-
-Rows = list[dict[str, Any]]
-Read = Callable[..., dict[str, Any]]
+QUERIES: Rows = [{"_id": "1", "text": "Do cells divide?"}, {"_id": "2", "text": "Bone?"}]
+PAIRS: list[tuple[Any, ...]] = [("1", "a", 1), ("2", "b", 2), ("2", "a", 0)]
 
 
 @pytest.fixture(scope="module")
