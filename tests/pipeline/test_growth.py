@@ -89,6 +89,7 @@ class Collection:
         content["study"] = {"name": "tiny", "models": ["tiny"], "datasets": ["first"], "sweeps": {}}
         content["embed"] |= {"batch_size": 16, "slab": SLAB}
         content["quantize"]["codecs"]["pq"] = {"code_bytes": [4], "seeds": [0, 1], "iterations": 2}
+        content["extend"]["codecs"]["itq"]["bits"] = [DIMENSION]
         write_params(root, content)
         graph.write(root, params.load(root))
         return cls(root)
