@@ -24,7 +24,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InvalidInput(
             f"{path.name}: is not in {path.parent}; run from inside the project, or restore it with "
-            f"`git checkout {path.name}`"
+            f"`git checkout {path}`"
         ) from None
 
 
