@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.quality.figures import UNDERTRAINED, select
+from analysis.report.tables import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,14 +90,13 @@ def quality_by_bytes(rows: pd.DataFrame, metric: str, k: int, missing: Sequence[
         alt.Shape("flags:N")
         .scale(domain=["", UNDERTRAINED], range=["circle", "triangle"])
         .title(None)
-        .legend(values=[UNDERTRAINED] if rows["flags"].any() else [])
+        .legend(alt.Legend(values=[UNDERTRAINED]) if rows["flags"].any() else None)
     )
     layers = alt.layer(
         base.mark_line(opacity=0.8).encode(x=x, y=y, color=color),
         base.mark_point(filled=True, size=28).encode(x=x, y=y, color=color, shape=shape),
         base.mark_rule(opacity=0.6).encode(x=x, y=alt.Y("ci_low:Q"), y2="ci_high:Q", color=color),
     ).properties(width=230, height=160)
-    values: Any = rows[list(CURVE_COLUMNS)].to_dict("records")
     title: Any = f"{LABELS[metric]}@{k} by bytes per vector, with intervals over queries"
     if missing:
         title = alt.Title(title, subtitle=[f"missing: {what}" for what in missing])
@@ -104,7 +104,7 @@ def quality_by_bytes(rows: pd.DataFrame, metric: str, k: int, missing: Sequence[
         layers.facet(
             row=alt.Row("dataset:N").title(None),
             column=alt.Column("model:N").title(None),
-            data=alt.InlineData(values=values),
+            data=alt.InlineData(values=records(rows, CURVE_COLUMNS)),
         )
         .properties(title=title)
         .configure_axis(grid=True, gridOpacity=0.4)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.quality.figures import UNDERTRAINED
 from analysis.quality.regimes import CLEARLY_WORSE, COMPETITIVE, PREFERABLE, REGIMES, UNDECIDED
 from analysis.report.curves import LABELS
+from analysis.report.tables import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ def differences_by_cell(rows: pd.DataFrame, margin: float) -> Any:
         alt.Shape("flags:N")
         .scale(domain=["", UNDERTRAINED], range=["circle", "triangle"])
         .title(None)
-        .legend(values=[UNDERTRAINED] if rows["flags"].any() else [])
+        .legend(alt.Legend(values=[UNDERTRAINED]) if rows["flags"].any() else None)
     )
     layers = alt.layer(
         base.mark_rect(color="#d8dbe0", opacity=0.35).encode(x=alt.X("lowest:Q"), x2="highest:Q"),
@@ -59,11 +60,10 @@ def differences_by_cell(rows: pd.DataFrame, margin: float) -> Any:
         ),
         base.mark_point(filled=True, size=40, opacity=1).encode(x=x, y=y, color=color, shape=shape),
     ).properties(width=230, height=100)
-    values: Any = rows[list(DRAWN)].to_dict("records")
     return layers.facet(
         row=alt.Row("dataset:N").title(None),
         column=alt.Column("model:N").title(None),
-        data=alt.InlineData(values=values),
+        data=alt.InlineData(values=records(rows, DRAWN)),
     ).properties(
         title=f"{one['first']} against {one['second']} of the same size, "
         f"with simultaneous intervals and the margin ±{margin}"

@@ -101,3 +101,9 @@ def test_what_is_missing_stands_below_the_title() -> None:
 def test_the_template_of_dvc_plots_is_in_its_place() -> None:
     content = yaml.safe_load((ROOT / TEMPLATE).read_text())
     assert content["spec"]["encoding"]["x"]["scale"]["type"] == "log"
+
+
+def test_a_study_without_flags_is_drawn() -> None:
+    rows = curve_rows(results().assign(undertrained=False), "recall", 10)
+    assert not rows["flags"].any()
+    assert png(quality_by_bytes(rows, "recall", 10)).startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.quality.figures import UNDERTRAINED
@@ -48,6 +49,14 @@ def test_the_picture_is_a_png_and_repeats() -> None:
     first, second = (png(differences_by_cell(rows(), 0.02)) for _ in range(2))
     assert first.startswith(b"\x89PNG")
     assert first == second
+
+
+def test_one_cell_without_a_flag_and_without_an_interval_is_drawn() -> None:
+    one = rows()[lambda table: table["model"] == "m"]
+    assert not one["flags"].any()
+    assert png(differences_by_cell(one, 0.02)).startswith(b"\x89PNG")
+    unknown = one.assign(simultaneous_low=np.nan, simultaneous_high=np.nan)
+    assert png(differences_by_cell(unknown, 0.02)).startswith(b"\x89PNG")
 
 
 def test_each_panel_draws_its_own_cell_and_the_margin() -> None:
