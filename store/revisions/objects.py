@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
+from fsspec.asyn import sync
+
 from store.errors import DamagedArtifact, MissingArtifact, UnavailableResource, first_line
 from store.patience import answer_seconds, within
 from store.threads import overlapped
@@ -93,6 +95,10 @@ class Location:
 
     def _read(self, oid: str, start: int | None, end: int | None) -> bytes:
         path, first, filesystem = self.path(oid), start or 0, self.filesystem.fs
+        if self._is_web:
+            # One byte more than was asked for shows that a server sends whole files.
+            most = LARGEST_BYTES if end is None and first >= 0 else abs((end or 0) - first)
+            return bytes(sync(filesystem.loop, _web_read, filesystem, path, first, end, most + 1))
         if getattr(filesystem, "async_impl", False):
             # A server. For all of an object some file systems first ask how long it is; "from 0" they just pass on.
             with contextlib.suppress(NotImplementedError):
@@ -105,6 +111,10 @@ class Location:
             file.seek(first)
             return bytes(file.read() if end is None else file.read(end - first))
 
+    @property
+    def _is_web(self) -> bool:
+        return str(getattr(self.filesystem, "protocol", "")).startswith("http")
+
     def fetch(self, oid: str, largest: int) -> bytes:
         """A whole object, proved by its name, of at most ``largest`` bytes: more are not read, whatever is sent.
 
@@ -112,7 +122,7 @@ class Location:
         `UnavailableResource` where the location cannot be reached.
         """
         try:
-            data = self._within(answer_seconds(largest), lambda: self._read_at_most(oid, largest + 1))
+            data = self._within(answer_seconds(largest), lambda: self._read(oid, 0, largest + 1))
         except FileNotFoundError:
             raise MissingArtifact(
                 f"{self.name}: does not have object {oid}; push it from where it was made, or run `dvc repro`"
@@ -132,17 +142,6 @@ class Location:
                 "with `lake publish --repair`"
             )
         return data
-
-    def _read_at_most(self, oid: str, size: int) -> bytes:
-        if not str(getattr(self.filesystem, "protocol", "")).startswith("http"):
-            return self._read(oid, 0, size)
-        # As a stream: a server may send all of a file, or a compressed one, where a range was asked for.
-        parts, left = [], size
-        with self.filesystem.fs.open(self.path(oid), "rb", block_size=0) as file:
-            while left > 0 and (part := file.read(min(left, 1 << 20))):
-                parts.append(part)
-                left -= len(part)
-        return b"".join(parts)
 
     def size(self, oid: str) -> int | None:
         """Bytes of an object; None where it is not there, or the location does not say."""
@@ -177,6 +176,28 @@ class Location:
             return None
         except Exception as error:
             raise self._unavailable(f"cannot read object {oid}", error) from None
+
+
+async def _web_read(filesystem: Any, path: str, first: int, end: int | None, most: int) -> bytes:
+    """At most ``most`` bytes, as they come: a server may send all of a file, or a compressed one, for a range."""
+    last = "" if end is None else end - 1
+    settings = dict(filesystem.kwargs)
+    headers = settings.pop("headers", {}) | {
+        "Range": f"bytes={first}" if first < 0 else f"bytes={first}-{last}",
+        "Accept-Encoding": "identity",
+    }
+    session = await filesystem.set_session()
+    parts, left = [], most
+    async with session.get(filesystem.encode_url(path), headers=headers, **settings) as response:
+        filesystem._raise_not_found_for_status(response, path)
+        async for part in response.content.iter_chunked(1 << 20):
+            parts.append(part[:left])
+            left -= len(parts[-1])
+            if not left:
+                # What is left is not waited for.
+                response.close()
+                break
+    return b"".join(parts)
 
 
 @dataclass(frozen=True)
