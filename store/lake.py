@@ -28,11 +28,12 @@ from store.artifacts.neighbours import (
 from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
-from store.errors import InvalidInput, MissingArtifact
+from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
 from store.layout import LAKE, Layout, leaf_path
+from store.leaf.origin import disagreements
 from store.leaf.reading import Leaf, open_leaf, same_corpus
 from store.leaf.schema import Schema
-from store.leaf.source import Source
+from store.leaf.source import Folder, Source
 from store.leaf.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -86,11 +87,12 @@ class Collection:
 
         asked = {name: labels.pop(name) for name in self.keys if name in labels}
         cells = select_cells(self.schemas[0].artifact, self.cells(), asked)
+        met: dict[str, Leaf] = {}
         if len(asked) == len(self.keys) and all(np.ndim(label) == 0 for label in asked.values()):
-            return self._cell({name: single(label) for name, label in cells[0].items()}, labels)
+            return self._cell({name: single(label) for name, label in cells[0].items()}, labels, met)
         nodes: dict[str, Any] = {}
         for cell in cells:
-            path, found = "/".join(cell.values()), self._cell(cell, labels)
+            path, found = "/".join(cell.values()), self._cell(cell, labels, met)
             if isinstance(found, xr.Dataset):
                 nodes[path] = found
             else:
@@ -99,13 +101,13 @@ class Collection:
                 )
         return xr.DataTree.from_dict(nodes)
 
-    def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
+    def _cell(self, keys: Keys, labels: Mapping[str, Any], met: dict[str, Leaf]) -> Any:
         import xarray as xr
 
         from store.leaf.labelled import datasets
         from store.selection import select, select_code
 
-        leaves = list(self._leaves(keys))
+        leaves = list(self._leaves(keys, met))
         groups = {name: data for leaf in leaves for name, data in datasets(leaf).items()}
         if set(groups) == {""}:
             data = groups[""] if self.decorate is None else self.decorate(self.leaves, leaves[0], groups[""])
@@ -116,14 +118,17 @@ class Collection:
             raise InvalidInput(f"sel: {', '.join(labels)} can only be given together with codec")
         return xr.DataTree.from_dict({f"/{name}": data for name, data in groups.items()})
 
-    def _leaves(self, keys: Keys) -> Iterator[Leaf]:
+    def _leaves(self, keys: Keys, met: dict[str, Leaf]) -> Iterator[Leaf]:
+        """The leaves of a cell; ``met`` are those, by path, that the same question has met before."""
         found = False
         lacking = MissingArtifact(
             f"{self.schemas[0].artifact}: {keys} is not here; run `dvc pull` or `dvc repro`"
         )
+        self._meet_judgements(keys, met)
         for schema in self.schemas:
+            path = leaf_path(schema.artifact, keys)
             try:
-                source = self.leaves.source(leaf_path(schema.artifact, keys))
+                source = self.leaves.source(path)
             except MissingArtifact as error:
                 # A revision has no artifact that is not kept; those of its kind that are kept can be read without it.
                 if schema.kept:
@@ -132,9 +137,21 @@ class Collection:
                 continue
             if source.names:
                 found = True
-                yield open_leaf(source, schema, keys)
+                met[path] = open_leaf(source, schema, keys)
+                yield met[path]
+        for disagreement in disagreements(met):
+            raise DamagedArtifact(
+                f"{disagreement.path}: {disagreement.problem}; `lake verify` says what to run again"
+            )
         if not found:
             raise lacking
+
+    def _meet_judgements(self, keys: Keys, met: dict[str, Leaf]) -> None:
+        """What its rows stand for, where that is on this machine: a server would have to be asked."""
+        if "dataset" in keys:
+            path = leaf_path(JUDGEMENTS.artifact, {"dataset": keys["dataset"]})
+            if path not in met and isinstance(source := self.leaves.source(path), Folder) and source.names:
+                met[path] = open_leaf(source, JUDGEMENTS, {"dataset": keys["dataset"]})
 
 
 @dataclass(frozen=True)
@@ -144,11 +161,11 @@ class Stacked(Collection):
     What one of them lacks reads as missing, see `store.leaf.stacked`.
     """
 
-    def _cell(self, keys: Keys, labels: Mapping[str, Any]) -> Any:
+    def _cell(self, keys: Keys, labels: Mapping[str, Any], met: dict[str, Leaf]) -> Any:
         from store.leaf.stacked import stacked
         from store.selection import CONFIGURATION, select
 
-        return select(stacked(list(self._leaves(keys)), CONFIGURATION), labels)
+        return select(stacked(list(self._leaves(keys, met)), CONFIGURATION), labels)
 
 
 @dataclass(frozen=True)

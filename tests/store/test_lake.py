@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 
 from store import open_lake
+from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.configuration import columns_of
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.neighbours import BINARY_NEIGHBOURS, RESCORED_NEIGHBOURS
@@ -21,6 +22,7 @@ from store.errors import DamagedArtifact, MissingArtifact
 from store.lake import Lake
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
+from store.leaf.origin import Origin
 from store.leaf.reading import open_leaf
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, describe_embeddings, vectors
 from tests.store.whole_lakes import (
@@ -150,17 +152,43 @@ def test_judgements_of_another_dataset_are_never_read_as_these(tmp_path: Path) -
             collection.sel(**keys)
 
 
-def test_vectors_beside_ids_of_another_corpus_are_refused(layout: Layout, lake: Lake) -> None:
+def commit_binary_codes(layout: Layout, model: str, corpora: dict[str, str]) -> None:
+    with commit_leaf(layout, BINARY_CODES, {**CELL, "model": model}) as leaf:
+        leaf.write("phase1/documents", np.zeros((1, 100, 4), np.uint8))
+        leaf.write("phase1/queries", np.zeros((1, 10, 4), np.uint8))
+        leaf.write("phase1/seed", np.zeros(1, np.int32))
+        leaf.describe_group("phase1", bits=[32])
+        leaf.describe(**{**CELL, "model": model})
+        leaf.origin = Origin(corpora)
+
+
+def test_leaves_of_another_corpus_than_the_ids_of_their_rows_are_refused(layout: Layout, lake: Lake) -> None:
+    """As after `dvc repro -s corpus@d` with another seed."""
     with commit_leaf(layout, EMBEDDINGS, CELL) as leaf:
         leaf.write("documents", vectors(100))
         leaf.write("queries", vectors(10))
         describe_embeddings(leaf)
         leaf.describe(corpus_digest="1" * 64)
-    with pytest.raises(
-        DamagedArtifact,
-        match=r"embeddings/m/d: was made from corpus 1{12}, but .*judgements/d .* corpus 0{12}; run `dvc repro` up",
-    ):
-        lake.embeddings.sel(**CELL)
+    commit_binary_codes(layout, "m", {"d": "1" * 64})
+    for name, collection in (("embeddings", lake.embeddings), ("binary_codes", lake.codes)):
+        with pytest.raises(
+            DamagedArtifact,
+            match=rf"^lake\.zarr/{name}/m/d: is of another corpus d than lake\.zarr/judgements/d; `lake verify` says",
+        ):
+            collection.sel(**CELL)
+    shutil.rmtree(layout.leaf("judgements", {"dataset": "d"}))
+    # Without the ids nothing says which of them is another one.
+    lake.codes.sel(**CELL)
+
+
+def test_cells_of_two_versions_of_a_dataset_are_not_read_side_by_side(layout: Layout, lake: Lake) -> None:
+    shutil.rmtree(layout.leaf("judgements", {"dataset": "d"}))
+    commit_binary_codes(layout, "m", {"d": "1" * 64})
+    commit_binary_codes(layout, "other", {"d": "2" * 64})
+    for model in ("m", "other"):
+        lake.codes.sel(model=model, dataset="d")
+    with pytest.raises(DamagedArtifact, match=r"binary_codes/other/d: is of another corpus d than lake"):
+        lake.codes.sel(dataset="d")
 
 
 def test_vectors_without_judgements_say_where_their_ids_are(layout: Layout, lake: Lake) -> None:
