@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from store.corpora.spec import Beir
 
 DATA_VARIABLE = "BITLAKE_DATA"
+_EXPERIMENTS = (".dvc", "tmp", "exps")
 _HEADER = ["query-id", "corpus-id", "score"]
 _INTEGER = re.compile(r"[+-]?[0-9]{1,16}(\.0*)?", re.ASCII)
 _LINE_BYTES = 1 << 26
@@ -32,9 +33,18 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def data_root(project: Path) -> Path:
-    """The folder of collections: ``BITLAKE_DATA`` of the environment, else ``<project>/../shared/data``."""
-    chosen = os.environ.get(DATA_VARIABLE)
-    return Path(chosen).expanduser() if chosen else project.parent / "shared" / "data"
+    """The folder of collections: ``BITLAKE_DATA`` of the environment, else ``<project>/../shared/data``.
+
+    An experiment that DVC runs in a copy of the project, inside its own folder, reads what the project reads.
+    """
+    if chosen := os.environ.get(DATA_VARIABLE):
+        return Path(chosen).expanduser()
+    parts = project.resolve().parts
+    for at in range(len(parts) - len(_EXPERIMENTS)):
+        if parts[at : at + len(_EXPERIMENTS)] == _EXPERIMENTS:
+            project = Path(*parts[:at])
+            break
+    return project.parent / "shared" / "data"
 
 
 def read_beir(spec: Beir, root: Path, row_seed: int, scratch: Path) -> Corpus:

@@ -144,6 +144,8 @@ def _used(repo: Repo, root: Path, cache: HashFileDB, notes: list[str], *, all_co
     commits = git(root, "rev-list", "--all", "HEAD", "--").split() if all_commits else []
     named: dict[str, _Named] = {}
     _name(named, _read(root / LOCK), _read(root / GRAPH), _WORKSPACE, essential=False)
+    for lock, graph in _set_aside(root):
+        _name(named, lock, graph, _WORKSPACE, essential=False)
     for revs, essential in (([*heads, "HEAD"] if head else heads, True), (commits, False)):
         texts = git_blobs(root, [f"{rev}:./{name}" for rev in revs for name in (LOCK, GRAPH)])
         for rev, lock, graph in zip(revs, texts[::2], texts[1::2], strict=True):
@@ -168,6 +170,18 @@ def _used(repo: Repo, root: Path, cache: HashFileDB, notes: list[str], *, all_co
             "files are in neither the cache nor the remote, so they keep nothing"
         )
     return used
+
+
+def _set_aside(root: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Lock files and graphs that no branch or tag has: staged, stashed, or checked out in other work trees."""
+    stashed = git(root, "stash", "list", "--format=%H").split()
+    texts = git_blobs(root, [f"{rev}:./{name}" for rev in ("", *stashed) for name in (LOCK, GRAPH)])
+    yield from ((lock or b"", graph or b"") for lock, graph in zip(texts[::2], texts[1::2], strict=True))
+    inside = root.resolve().relative_to(Path(git(root, "rev-parse", "--show-toplevel")).resolve())
+    for line in git(root, "worktree", "list", "--porcelain").splitlines():
+        if line.startswith("worktree "):
+            place = Path(line.removeprefix("worktree ")) / inside
+            yield _read(place / LOCK), _read(place / GRAPH)
 
 
 def _read(path: Path) -> bytes:

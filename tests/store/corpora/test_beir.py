@@ -213,6 +213,17 @@ def test_what_is_missing_is_named(collection: Path) -> None:
         read(collection)
 
 
+def test_an_experiment_in_a_copy_reads_what_the_project_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`dvc exp run --temp`, and experiments of a queue."""
+    monkeypatch.delenv("BITLAKE_DATA", raising=False)
+    expected = tmp_path / "shared/data"
+    assert data_root(tmp_path / "project") == expected
+    assert data_root(tmp_path / "project/.dvc/tmp/exps/tmpk1x_8") == expected
+    assert data_root(tmp_path / "project/.dvc/tmp/exps/temp/tmpk1x_8") == expected
+
+
 def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BITLAKE_DATA", str(tmp_path / "mine"))
     assert data_root(tmp_path / "project") == tmp_path / "mine"

@@ -222,3 +222,30 @@ def test_beside_an_unfinished_study_nothing_is_warned_of(
     graph.write_text(graph.read_text() + more)
     collect_garbage(project.root)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("how", ["staged", "stashed", "in another work tree"])
+def test_what_is_set_aside_keeps_its_objects(project: LakeProject, how: str) -> None:
+    """Uncommitted, so that no branch or tag has its lock file."""
+    from dvc.repo import Repo
+
+    lock = project.root / "dvc.lock"
+    committed, before = lock.read_bytes(), set(cached(project))
+    commit_embeddings(project.layout, rows=300, seed=9)
+    with Repo(str(project.root)) as repo:
+        repo.commit(force=True)
+    added, changed = set(cached(project)) - before, lock.read_bytes()
+    assert added
+    if how == "staged":
+        project.git("add", "dvc.lock")
+        lock.write_bytes(committed)
+    else:
+        project.git("stash")
+    if how == "in another work tree":
+        project.git("stash", "drop", "--quiet")
+        tree = project.root.parent / "tree"
+        project.git("worktree", "add", "--quiet", "--detach", str(tree))
+        (tree / "dvc.lock").write_bytes(changed)
+    assert lock.read_bytes() == committed
+    assert collect_garbage(project.root, remove=True).removed
+    assert added <= set(cached(project))

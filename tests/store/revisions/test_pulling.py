@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArt
 from store.revisions.pulling import pull
 from store.revisions.revision import open_revision
 from store.revisions.verification import verify
+from tests.paths import ROOT
 from tests.servers import files
 from tests.store.revisions.lake_projects import LakeProject
 from tests.store.revisions.remote_projects import add_remote, environment, push
@@ -202,3 +204,12 @@ def test_a_graph_with_outputs_outside_the_project_is_refused(project: LakeProjec
         pull(project.root)
     assert "\n" not in str(raised.value)
     assert outside(project) == before
+
+
+def test_every_remote_that_the_pages_add_is_verified() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    adding = [page for page in pages if "dvc remote add" in page.read_text()]
+    assert adding
+    for page in adding:
+        assert re.search(r"dvc remote modify \S+ verify true", page.read_text()), page.name
+    assert "verify = true" in (ROOT / ".dvc/config").read_text()
