@@ -90,17 +90,22 @@ def _run_stage(root: Path, stage: Stage, chosen: argparse.Namespace) -> None:
             schema.artifact: (one.name, schema) for one in params.stages().values() for schema in one.outputs
         },
         settings=started.settings,
-        unchanged=started.check,
     )
     if chosen.check:
         run.check_inputs()
         _check_texts(run)
         return
+
+    def unchanged() -> None:
+        started.check()
+        _check_texts(run)
+
     with claimed(run.layout.staging, step, step):
         run.compare_inputs()
         _check_texts(run)
         with metered(run.layout, budget.load(root), stage.name, keys) as advanced:
-            importlib.import_module(f"stages.{stage.module}").run(replace(run, advanced=advanced))
+            running = replace(run, advanced=advanced, unchanged=unchanged)
+            importlib.import_module(f"stages.{stage.module}").run(running)
         # What a stage writes for people is in no leaf; DVC records none of it where this raises.
         started.check()
 

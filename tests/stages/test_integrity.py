@@ -196,6 +196,24 @@ def test_parameters_edited_while_a_stage_runs_are_not_taken_for_its_own(
     assert origin(place)["settings"]["quantize"]["codecs"]["pq"]["iterations"] == 2
 
 
+def test_texts_replaced_while_they_are_encoded_are_noticed(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from store.encoders.lsa import LsaEncoder
+
+    encode = LsaEncoder.encode_queries
+
+    def replacing(self: LsaEncoder, texts: Any) -> Any:
+        shutil.copy(project / "corpora/first/documents.parquet", project / "corpora/first/queries.parquet")
+        return encode(self, texts)
+
+    monkeypatch.setattr(LsaEncoder, "encode_queries", replacing)
+    line = refusal(project, capsys, "embed", *CELL)
+    assert line.startswith(
+        "error: corpora/first: its texts are not those of lake.zarr/judgements/first; run "
+    )
+
+
 def test_inputs_replaced_while_a_stage_runs_are_noticed(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
