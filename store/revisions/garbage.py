@@ -144,8 +144,8 @@ def _used(repo: Repo, root: Path, cache: HashFileDB, notes: list[str], *, all_co
     commits = git(root, "rev-list", "--all", "HEAD", "--").split() if all_commits else []
     named: dict[str, _Named] = {}
     _name(named, _read(root / LOCK), _read(root / GRAPH), _WORKSPACE, essential=False)
-    for lock, graph in _set_aside(root):
-        _name(named, lock, graph, _WORKSPACE, essential=False)
+    for aside, its_graph in _set_aside(root):
+        _name(named, aside, its_graph, _WORKSPACE, essential=False)
     for revs, essential in (([*heads, "HEAD"] if head else heads, True), (commits, False)):
         texts = git_blobs(root, [f"{rev}:./{name}" for rev in revs for name in (LOCK, GRAPH)])
         for rev, lock, graph in zip(revs, texts[::2], texts[1::2], strict=True):
