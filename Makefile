@@ -17,16 +17,22 @@ export TOKENIZERS_PARALLELISM := false
 # Eighty short processes a study: let Python keep their bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help repro core test test-full bench lint scale graph analysis remote lock clean
+.PHONY: help repro recompute core test test-full bench lint scale graph analysis remote lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
-repro: $(VENV)/.installed-encode ## compute the whole study (reruns only what changed)
+repro: .bitlake/pulled ## compute the whole study from published embeddings (reruns only what changed)
 	@$(PY) -m stages graph --check
 	@$(IN_VENV) python -m dvc repro
 
-core: $(VENV)/.installed-encode ## compute E1 to E8 alone, without further codecs, the cube and the report
+recompute: $(VENV)/.installed-encode ## compute everything anew, from the texts, and compare it with the last commit
+	@$(PY) -m stages graph --check
+	@$(IN_VENV) python -m dvc repro --force
+	@$(IN_VENV) lake diff HEAD
+	@$(IN_VENV) python -m dvc metrics diff HEAD
+
+core: .bitlake/pulled ## compute E1 to E8 alone, without further codecs, the cube and the report
 	@$(PY) -m stages graph --check
 	@$(IN_VENV) python -m dvc repro quality geometry correlate
 
@@ -66,6 +72,11 @@ lock: $(VENV)/.installed-dev ## rewrite requirements/*.txt from what the environ
 clean: ## remove the environment, staging and caches (artifacts stay)
 	rm -rf .venv .bitlake .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Once a clone: from then on, what is here may be ahead of what was published.
+.bitlake/pulled: | $(VENV)/.installed-encode
+	@$(IN_VENV) lake pull || echo "Nothing is pulled: everything is computed."
+	@mkdir -p $(@D) && touch $@
 
 # A lock file includes the one before it: a stamp depends on all it installs, and installing it settles those before.
 analysis_chain := analysis
