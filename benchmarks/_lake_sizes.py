@@ -38,9 +38,9 @@ from store.artifacts.binary_codes import BINARY_CODES
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.layout import Layout
+from store.leaf.arrays.shard import checksum
 from store.leaf.reading import open_leaf
 from store.leaf.schema import CHUNK_BYTES, SHARD_CHUNKS
-from store.leaf.shard import checksum
 from store.leaf.source import Folder
 
 KIB, MIB = 1 << 10, 1 << 20

@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import _search_sides as sides
 from benchmarks._machine import FOLDER, Side, Times, compared, interleaved, write
 from benchmarks._roofs import roofs
-from benchmarks._search_cell import cell_times
-from benchmarks._search_memory import peaks
-from benchmarks._search_sides import FAISS_PQ, FLAT, LAKE, Data, Work
+from benchmarks._search import sides
+from benchmarks._search.cell import cell_times
+from benchmarks._search.memory import peaks
+from benchmarks._search.sides import FAISS_PQ, FLAT, LAKE, Data, Work
 from store.libraries import BLAS_THREADS, openmp_threads
 from store.threads import cores
 

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import store.failures
 from pipeline import budget, code, graph, params, study
 from pipeline.checks import check_cell, size_of
 from pipeline.spending import metered
 from pipeline.stage import CELL, DATASET, MODEL, TEXTS, Run, Stage
 from pipeline.started import Started
-from store import failures
 from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.corpora.agreement import are_texts_of
@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None, root: Path | None = None) -> int:
     """Run the stage that the arguments name; returns the exit code."""
-    return failures.run(lambda: _main(arguments, root))
+    return store.failures.run(lambda: _main(arguments, root))
 
 
 def _main(arguments: list[str] | None, root: Path | None) -> int:
@@ -126,4 +126,4 @@ def _check_texts(run: Run[Any]) -> None:
 
 
 if __name__ == "__main__":
-    failures.leave(main())
+    store.failures.leave(main())

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least, search_hamming
-from store.codecs.linear import product, rounded
 from store.codecs.pca import principal_axes
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.linear import product, rounded
 from store.numerics.products import on_grid
 from store.numerics.products import product as matrix_product
 from store.numerics.rotations import nearest_rotation, random_rotation

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State
-from store.codecs.linear import product, rounded
 from store.codecs.pq import PQCodec, nearest
 from store.errors import InvalidInput
 from store.leaf.schema import Field
 from store.numerics.k_means import k_means
+from store.numerics.linear import product, rounded
 from store.numerics.products import product as matrix_product
 from store.numerics.rotations import nearest_rotation, random_rotation
 from store.search.adc import CENTROIDS

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least, search_decoded
-from store.codecs.linear import product, rounded
 from store.codecs.truncate import bytes_of, check_dimension, numbers_of
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.linear import product, rounded
 from store.numerics.products import product as matrix_product
 from store.numerics.spectral import eigen
 from store.search.neighbours import TopK

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from store.codecs import phase1
 from store.codecs.base import Scoring, State, search_hamming
-from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.linear import product, rounded
 from store.search.neighbours import TopK
 from store.search.summation import sum_rows
 from store.search.vectors import Floats, check_vectors, row_blocks

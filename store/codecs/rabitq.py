@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.codecs.base import Scoring, State, check_least
-from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
 from store.leaf.schema import Field
+from store.numerics.linear import product, rounded
 from store.numerics.rotations import random_rotation
 from store.search.inner_product import InnerProductTopK
 from store.search.neighbours import Neighbours, TopK

@@ -31,13 +31,13 @@ from zarr.storage import LocalStore
 
 from store.errors import InvalidInput, UnavailableResource
 from store.layout import Layout
-from store.leaf.decoding import most_text
+from store.leaf.arrays.decoding import most_text
+from store.leaf.arrays.rows import RowChunks, row_chunks, write_rows
+from store.leaf.arrays.shard import checksum, listed_checksums, stored_checksums
 from store.leaf.origin import Origin
 from store.leaf.ownership import claimed, staging_for
 from store.leaf.reading import CONTENTS, open_leaf
-from store.leaf.rows import RowChunks, row_chunks, write_rows
 from store.leaf.schema import SCHEMA_VERSION, Schema
-from store.leaf.shard import checksum, listed_checksums, stored_checksums
 
 ZSTD_LEVEL = 3
 

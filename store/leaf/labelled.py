@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from store.leaf.array import ArrayReader
+from store.leaf.arrays.array import ArrayReader
 from store.leaf.reading import Leaf
 
 

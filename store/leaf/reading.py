@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from store.errors import DamagedArtifact, InvalidInput, MissingArtifact
 from store.layout import check_label
-from store.leaf.array import ArrayFiles, ArrayReader
+from store.leaf.arrays.array import ArrayFiles, ArrayReader
+from store.leaf.arrays.rows import row_chunks
+from store.leaf.arrays.shard import CHECKSUM_BYTES, checksum
 from store.leaf.metadata import check_array, check_group
 from store.leaf.origin import Origin
-from store.leaf.rows import row_chunks
 from store.leaf.schema import SCHEMA_VERSION, Schema
-from store.leaf.shard import CHECKSUM_BYTES, checksum
 from store.leaf.source import Folder, Source
 
 CONTENTS = "bitlake"

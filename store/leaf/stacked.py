@@ -14,8 +14,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from store.errors import DamagedArtifact
-from store.leaf.array import ArrayReader
-from store.leaf.index import selected
+from store.leaf.arrays.array import ArrayReader
+from store.leaf.arrays.index import selected
 from store.leaf.labelled import encoding, explicitly, lazy, plain
 from store.leaf.reading import Leaf
 

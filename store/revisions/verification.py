@@ -17,8 +17,8 @@ from typing import Any
 from store.artifacts.schemas import SCHEMAS
 from store.errors import BitlakeError, DamagedArtifact, MissingArtifact
 from store.layout import LAKE, Layout
+from store.leaf.arrays.shard import stored_checksums
 from store.leaf.reading import Leaf, open_leaf
-from store.leaf.shard import stored_checksums
 from store.leaf.source import Folder, Source
 from store.leaf.workspace import Workspace
 from store.revisions.cache import Cache, left_behind

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks import _roofs, _search_cell, _search_memory, _search_sides, _vectors, search, throughput
+from benchmarks import _roofs, _vectors, search, throughput
 from benchmarks._machine import Times
+from benchmarks._search import cell, memory, sides
 from store.artifacts.embeddings import EMBEDDINGS
 from store.layout import Layout
 from store.leaf.commit import commit_leaf
@@ -24,11 +25,11 @@ BASE = np.random.RandomState(0).standard_normal((300, 64)).astype(np.float32)
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (_search_sides, throughput, _search_cell, _search_memory):
+    for module in (sides, throughput, cell, memory):
         monkeypatch.setattr(module, "stored", lambda: BASE)
     for name, value in {"K": 10, "FEW": 5, "FITTED": 1000, "ITERATIONS": 2, "BITS": (64, 128)}.items():
-        monkeypatch.setattr(_search_sides, name, value)
-    monkeypatch.setattr(_search_cell, "QUERIES", 320)
+        monkeypatch.setattr(sides, name, value)
+    monkeypatch.setattr(cell, "QUERIES", 320)
     for name, size in {"_COPIED": 1 << 16, "_POPCOUNTS": 2, "_SGEMM": (64, 64, 64)}.items():
         monkeypatch.setattr(_roofs, name, size)
 
@@ -37,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_side_agrees_and_every_bar_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_search_memory, "KINDS", ("phase1-512", "pq-8"))
+    monkeypatch.setattr(memory, "KINDS", ("phase1-512", "pq-8"))
     monkeypatch.setattr(search, "cell_times", lambda documents: {"documents": documents})
     sizes = [
         "--documents",
@@ -84,7 +85,7 @@ def test_every_side_agrees_and_every_bar_is_written(
 @pytest.mark.full
 @pytest.mark.usefixtures("small")
 def test_the_stages_of_a_cell_run_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    found = _search_cell.cell_times(3000, 320)
+    found = cell.cell_times(3000, 320)
     assert list(found["stages"]) == ["E2", "E3", "E4", "E5", "E6", "E7"]
     assert found["all"]["cpu_minutes"] == round(
         sum(each["cpu_minutes"] for each in found["stages"].values()), 2
@@ -136,9 +137,9 @@ def test_sides_that_find_something_else_are_named() -> None:
         "peer": np.array([[0.25, 0.5]]),
         "SGEMM": None,
     }
-    _search_sides.same_scores(0)(found)
+    sides.same_scores(0)(found)
     with pytest.raises(SystemExit, match=r"peer: scores differ from the lake's by 0\.125"):
-        _search_sides.same_scores(0.1)({**found, "peer": np.array([[0.375, 0.5]])})
+        sides.same_scores(0.1)({**found, "peer": np.array([[0.375, 0.5]])})
 
 
 def test_mixtures_are_unit_vectors_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:

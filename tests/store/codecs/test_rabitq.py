@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from store.codecs.base import Decodable, State
-from store.codecs.linear import product
 from store.codecs.rabitq import RaBitQCodec
 from store.errors import InvalidInput
+from store.numerics.linear import product
 from store.search.vectors import Floats
 from tests.oracles.quantizers import exact_product, rabitq_estimate
 from tests.oracles.search import folded_score

@@ -27,7 +27,7 @@ from store.leaf.schema import Field, Schema
 from store.leaf.source import Folder
 from tests.counts import count
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, vectors
-from tests.store.leaf.test_array import EVERY, Remote, every, every_value
+from tests.store.leaf.arrays.test_array import EVERY, Remote, every, every_value
 
 ROWS = 300
 

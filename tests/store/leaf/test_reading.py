@@ -152,7 +152,7 @@ def test_whole_rows_of_the_workspace_are_read_straight_from_their_files(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leaf = opened(folder)
-    monkeypatch.delattr("store.leaf.array.decoded")
+    monkeypatch.delattr("store.leaf.arrays.array.decoded")
     np.testing.assert_array_equal(leaf.read("documents"), vectors(300))
     np.testing.assert_array_equal(leaf.read("documents", slice(60, 70)), vectors(300)[60:70])
     np.testing.assert_array_equal(leaf.read("documents", -1), vectors(300)[-1])

@@ -21,11 +21,11 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.neighbours import EXACT_NEIGHBOURS
 from store.errors import BitlakeError, DamagedArtifact, InvalidInput, MissingArtifact, UnavailableResource
 from store.lake import Lake
+from store.leaf.arrays.shard import CHECKSUM_BYTES, index_bytes
 from store.leaf.commit import commit_leaf
 from store.leaf.labelled import datasets
 from store.leaf.reading import open_leaf
 from store.leaf.schema import CHUNK_BYTES, SHARD_CHUNKS
-from store.leaf.shard import CHECKSUM_BYTES, index_bytes
 from tests.counts import count, full_counts
 from tests.servers import SECRET, Server, files, s3
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, describe_embeddings, vectors

@@ -25,13 +25,13 @@ from store.artifacts.embeddings import EMBEDDINGS
 from store.artifacts.judgements import JUDGEMENTS
 from store.errors import DamagedArtifact, InvalidInput
 from store.layout import Layout
-from store.leaf import array as reading_arrays
+from store.leaf.arrays import array as reading_arrays
+from store.leaf.arrays.decoding import most_text
+from store.leaf.arrays.index import selected
+from store.leaf.arrays.shard import checksum, chunk_ranges, index_bytes, sequential_index
 from store.leaf.commit import commit_leaf
-from store.leaf.decoding import most_text
-from store.leaf.index import selected
 from store.leaf.reading import CONTENTS, Leaf, open_leaf
 from store.leaf.schema import Field, Schema
-from store.leaf.shard import checksum, chunk_ranges, index_bytes, sequential_index
 from store.leaf.source import Folder
 from tests.counts import count
 from tests.store.lakes import CELL, commit_embeddings, commit_judgements, vectors

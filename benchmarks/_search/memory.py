@@ -1,4 +1,4 @@
-"""Peak memory of a whole process that searches the lake: ``python -m benchmarks._search_memory FOLDER KIND K``."""
+"""Peak memory of a whole process that searches the lake: ``python -m benchmarks._search.memory FOLDER KIND K``."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def peaks(sizes: Sequence[int], queries: int, k: int) -> dict[str, dict[str, flo
                 (block,) = (block for _, block in mixtures(base, queries, 1))
                 np.save(folder / "queries.npy", block)
                 _write(folder, kind, rows, base)
-                command = [sys.executable, "-m", "benchmarks._search_memory", temporary, kind, str(k)]
+                command = [sys.executable, "-m", "benchmarks._search.memory", temporary, kind, str(k)]
                 done = subprocess.run(
                     command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
                 )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from store.codecs.linear import product, rounded
 from store.errors import InvalidInput
+from store.numerics.linear import product, rounded
 from tests.oracles.quantizers import exact_product
 from tests.store.codecs.codec_contract import same, vectors
 

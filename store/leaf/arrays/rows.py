@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import InvalidInput
-from store.leaf.shard import CHECKSUM_BYTES, sequential_index
+from store.leaf.arrays.shard import CHECKSUM_BYTES, sequential_index
 
 _PLAIN = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
 _PLAIN_BYTES = ({"name": "bytes"}, {"name": "crc32c"})

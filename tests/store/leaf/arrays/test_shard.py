@@ -9,7 +9,7 @@ import pytest
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from store.leaf.shard import (
+from store.leaf.arrays.shard import (
     checksum,
     chunk_ranges,
     index_bytes,

@@ -17,9 +17,9 @@ from hypothesis.extra.numpy import basic_indices
 from zarr.codecs import Crc32cCodec, TransposeCodec, ZstdCodec
 
 from store.errors import InvalidInput
-from store.leaf.index import selected
-from store.leaf.rows import RowChunks, read_spans, row_chunks, write_rows
-from store.leaf.shard import CHECKSUM_BYTES, listed_checksums
+from store.leaf.arrays.index import selected
+from store.leaf.arrays.rows import RowChunks, read_spans, row_chunks, write_rows
+from store.leaf.arrays.shard import CHECKSUM_BYTES, listed_checksums
 from tests.counts import count
 
 DTYPES = ("bool", "uint8", "int32", "float16", "float32", "float64")

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.errors import DamagedArtifact
-from store.leaf.decoding import decoded
-from store.leaf.index import Cut, cuts, selected
-from store.leaf.rows import RowChunks, read_spans
-from store.leaf.shard import CHECKSUM_BYTES, chunk_ranges, index_bytes, is_sound, stored_checksums
+from store.leaf.arrays.decoding import decoded
+from store.leaf.arrays.index import Cut, cuts, selected
+from store.leaf.arrays.rows import RowChunks, read_spans
+from store.leaf.arrays.shard import CHECKSUM_BYTES, chunk_ranges, index_bytes, is_sound, stored_checksums
 from store.leaf.source import Folder, Source
 
 REQUEST_BYTES = 16 * 1024 * 1024
