@@ -52,7 +52,7 @@ def test_the_picture_is_a_png_and_repeats() -> None:
 
 
 def test_one_cell_without_a_flag_and_without_an_interval_is_drawn() -> None:
-    one = rows()[lambda table: table["model"] == "m"]
+    one = rows().query("model == 'm'")
     assert not one["flags"].any()
     assert png(differences_by_cell(one, 0.02)).startswith(b"\x89PNG")
     unknown = one.assign(simultaneous_low=np.nan, simultaneous_high=np.nan)
