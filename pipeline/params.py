@@ -45,6 +45,7 @@ MODULES = (
     "search_binary",
     "search_quantized",
     "geometry",
+    "predict",
     "quality",
     "search_further",
     "rescore",
@@ -53,6 +54,7 @@ MODULES = (
     "regimes",
     "failures",
     "correlate",
+    "theory",
     "report",
 )
 """The stage modules, in the order of the graph."""

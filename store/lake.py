@@ -25,6 +25,7 @@ from store.artifacts.neighbours import (
     QUANTIZED_NEIGHBOURS,
     RESCORED_NEIGHBOURS,
 )
+from store.artifacts.predicted_quality import PREDICTED_QUALITY
 from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
@@ -218,6 +219,11 @@ class Lake:
     def geometry(self) -> Collection:
         """Geometry of a cell over ``measure``."""
         return self._collection(GEOMETRY)
+
+    @property
+    def predictions(self) -> Collection:
+        """Quality expected of Phase-1 codes over ``(metric, bits, oversample, k)``, from the vectors alone."""
+        return self._collection(PREDICTED_QUALITY)
 
     @property
     def quality(self) -> Stacked:

@@ -115,7 +115,7 @@ def predict(
     step = max(1, _COSINES // len(documents))
     for first in range(0, len(queries), step):
         block(first, min(first + step, len(queries)))
-    return Prediction(_rounded(overlap), None if judgements is None else _rounded(recall))
+    return Prediction(rounded(overlap), None if judgements is None else rounded(recall))
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,6 +244,7 @@ def _check_vectors(side: str, vectors: Vectors) -> None:
             raise InvalidInput(f"{side} row {row} is not finite or is all zero: embed it again")
 
 
-def _rounded(values: Array) -> Array:
+def rounded(values: Array) -> Array:
+    """Six significant digits: more would differ between processors, whose arc cosines do."""
     flat = [float(f"{value:.{_DIGITS}g}") for value in values.ravel()]
     return np.array(flat).reshape(values.shape)

@@ -16,6 +16,7 @@ from store.artifacts.neighbours import (
     QUANTIZED_NEIGHBOURS,
     RESCORED_NEIGHBOURS,
 )
+from store.artifacts.predicted_quality import PREDICTED_QUALITY
 from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.artifacts.results import RESULTS
@@ -35,6 +36,7 @@ SCHEMAS: Mapping[str, Schema] = {
         FURTHER_NEIGHBOURS,
         RESCORED_NEIGHBOURS,
         GEOMETRY,
+        PREDICTED_QUALITY,
         QUALITY,
         FURTHER_QUALITY,
         RESULTS,
