@@ -21,23 +21,26 @@ def thresholds(
     distance from the threshold. weights: (documents,) how many documents each stands for, at least 0. depths:
     (rankings,), above 0 and below the sum of the weights. start: (rankings,) thresholds that are nearly right.
 
-    Newton's steps, and where one would leave the bracket, halving it.
+    Newton's steps; the bracket is halved where one would leave it, or the last one left more than half of the excess.
     """
     from scipy.special import ndtr
 
     low = (means - _FAR * deviations).min(axis=1)
     high = (means + _FAR * deviations).max(axis=1)
-    threshold = start
+    threshold, before = start, np.full(len(start), np.inf)
     for _ in range(_STEPS):
         standard = (threshold[:, None] - means) / deviations
         excess = (weights * ndtr(standard)).sum(axis=1) - depths
-        if (np.abs(excess) <= _EXCESS * depths).all():
+        solved = np.abs(excess) <= _EXCESS * depths
+        if solved.all():
             break
         low = np.where(excess < 0, threshold, low)
         high = np.where(excess < 0, high, threshold)
         density = (weights / deviations * np.exp(-0.5 * np.square(standard))).sum(axis=1) / np.sqrt(2 * np.pi)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             newton = threshold - excess / density
-        # The bracket's ends count as within: a step that rounds to nothing stays where it is.
-        threshold = np.where((newton >= low) & (newton <= high), newton, (low + high) / 2)
+        # Without the second condition, steps can go to and fro between two thresholds for ever.
+        good = (newton >= low) & (newton <= high) & (np.abs(excess) <= before / 2)
+        threshold = np.where(solved, threshold, np.where(good, newton, (low + high) / 2))
+        before = np.abs(excess)
     return np.asarray(threshold)
