@@ -80,6 +80,7 @@ def test_status_is_a_line_a_cell_and_a_column_an_experiment(project: Path) -> No
         "E5 search-binary",
         "E6 search-quantized",
         "E7 geometry",
+        "X2 predict",
         "quality",
         "search-further",
         "rescore",

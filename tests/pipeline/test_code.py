@@ -61,6 +61,7 @@ def test_a_change_affects_the_stages_that_import_it(tmp_path: Path) -> None:
     further = {"extend", "search-further", "rescore"}
     assert affected(tmp_path, "store/codecs/pq.py") == {"quantize", "search-quantized", *further}
     assert affected(tmp_path, "store/codecs/phase1.py") == {"binarize", "search-binary", *further}
+    assert affected(tmp_path, "analysis/theory/prediction.py") == {"predict"}
     # The core does not know the codecs beyond it.
     assert affected(tmp_path, "store/codecs/itq.py") == further
     assert affected(tmp_path, "pipeline/graph.py") == set()
@@ -239,8 +240,10 @@ def test_what_counts_for_no_value_is_there() -> None:
         ).is_file()
 
 
-@pytest.mark.parametrize("stage", ["quality", "results", "regimes", "failures", "correlate", "report"])
-def test_from_quality_on_nothing_depends_on_where_blocks_are_computed(stage: str) -> None:
+@pytest.mark.parametrize(
+    "stage", ["predict", "quality", "results", "regimes", "failures", "correlate", "theory", "report"]
+)
+def test_from_quality_on_and_in_predictions_nothing_depends_on_where_blocks_are_computed(stage: str) -> None:
     closure = import_closure(ROOT, f"stages.{stage}")
     assert "pipeline/stage.py" in closure
     assert not [path for path in closure if "executors" in path or "from distributed" in sources()[path]]

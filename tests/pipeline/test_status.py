@@ -19,7 +19,7 @@ from store.errors import InvalidInput
 from tests.stages.checkouts import Checkout, check_out, started
 from tests.stages.projects import run, tiny_params, write_beir, write_params
 
-OF_A_STUDY = {"results", "regimes", "failures", "correlate", "report"}
+OF_A_STUDY = {"results", "regimes", "failures", "correlate", "theory", "report"}
 
 STUDIES: dict[str, dict[str, Any]] = {
     "one": {"models": ["lsa-32"], "datasets": ["first"], "sweeps": {}},

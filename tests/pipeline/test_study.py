@@ -142,7 +142,7 @@ def test_only_what_has_a_wider_sweep_in_full_runs_again_there(project: Path) -> 
     tiers = graph.expand(study.use(project, "tiers"))
     full = graph.expand(study.use(project, "full"))
     other = {name for name, stage in full.items() if stage != tiers[name]}
-    swept = ("binarize", "quantize", "extend", "search-further", "rescore")
+    swept = ("binarize", "quantize", "extend", "predict", "search-further", "rescore")
     assert other == {f"{stage}@{BGE}-{dataset}" for stage in swept for dataset in COLLECTIONS}
 
 

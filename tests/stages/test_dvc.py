@@ -29,7 +29,7 @@ from tests.stages.test_pipeline import digests
 
 MODELS = ("lsa-32", "lsa-64")
 DATASET = "first"
-OF_A_STUDY = {"results", "regimes", "failures", "correlate", "report"}
+OF_A_STUDY = {"results", "regimes", "failures", "correlate", "theory", "report"}
 EXTENSION = ("extend", "search-further", "rescore")
 
 EXP_SHOW = (
@@ -173,7 +173,7 @@ def test_a_new_model_runs_its_own_cells_and_the_stages_of_the_study(project: Che
         ("analysis/geometry/cell.py", of_cells("geometry")),
         ("store/codecs/pq.py", of_cells("quantize", "search-quantized", *EXTENSION)),
         ("store/codecs/itq.py", of_cells(*EXTENSION)),
-        ("analysis/report/curves.py", {"report", "regimes"}),
+        ("analysis/report/curves.py", {"report", "regimes", "theory"}),
         ("pipeline/graph.py", set()),
     ],
 )

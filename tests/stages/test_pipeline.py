@@ -25,8 +25,11 @@ FILES = (
     "report/regimes.csv",
     "report/failures.csv",
     "report/relation.csv",
+    "report/predicted.csv",
+    "report/predicted.json",
     "report/plots/recall_at_10.csv",
     "report/plots/regimes.png",
+    "report/plots/predicted.png",
 )
 
 
@@ -153,6 +156,42 @@ def test_failures_compare_both_directions_in_every_cell(study: Path) -> None:
     found = {(r["model"], r["dataset"], r["bits"], r["lost_by"]) for r in rows(study, "failures")}
     assert len(found) == 4 * 2 * 2
     assert (study / "report/local/worst-queries.md").is_file()
+
+
+def test_every_prediction_stands_beside_its_measurement(study: Path) -> None:
+    cells = [(model, dataset) for model in ("lsa-32", "lsa-64") for dataset in ("first", "second")]
+    plain = {(metric, k, "0") for metric in ("recall", "overlap") for k in ("1", "10", "20")}
+    searches = plain | {("overlap", "10", "1"), ("overlap", "10", "4")}
+    table = rows(study, "predicted")
+    found = [(r["model"], r["dataset"], r["bits"], r["metric"], r["k"], r["oversample"]) for r in table]
+    assert len(found) == len(set(found))
+    assert set(found) == {(*cell, bits, *one) for cell in cells for bits in ("64", "128") for one in searches}
+    names = ("model", "dataset", "bits", "rescore", "oversample", "metric", "k")
+    measured = {
+        tuple(r[name] for name in names): (r["value"], r["n_seeds"], r["n_queries"])
+        for r in rows(study)
+        if (r["codec"], r["scoring"]) == ("phase1", "hamming")
+    }
+    for row in table:
+        of_results = measured[tuple(row[name] for name in names)]
+        assert (row["measured"], row["n_seeds"], row["n_queries"]) == of_results
+        predicted = open_lake(study).predictions.sel(
+            model=row["model"],
+            dataset=row["dataset"],
+            metric=row["metric"],
+            bits=int(row["bits"]),
+            oversample=int(row["oversample"]),
+            k=int(row["k"]),
+        )
+        assert float(row["predicted"]) == pytest.approx(float(predicted.value), abs=1e-6)
+        difference = float(row["predicted"]) - float(row["measured"])
+        assert float(row["difference"]) == pytest.approx(difference, abs=2e-6)
+        # Forty queries and two draws leave more chance in Recall than in Overlap, and most of all at 1.
+        assert abs(difference) < (0.05 if row["metric"] == "overlap" and row["k"] != "1" else 0.15)
+    errors = json.loads((study / "report/predicted.json").read_text())
+    deepest = [abs(float(r["difference"])) for r in table if r["oversample"] == "4"]
+    assert errors["overlap_at_10_oversample_4"]["greatest_error"] == pytest.approx(max(deepest), abs=1e-6)
+    assert len(errors) == len(searches)
 
 
 def test_the_lake_opens_as_one_tree(study: Path) -> None:

@@ -125,14 +125,20 @@ def test_leaves_that_differ_in_a_dimension_without_labels_are_refused(lake: Lake
 # A leaf and its path, and the leaves it is read with
 
 
-@pytest.mark.parametrize("name", ["embeddings", "geometry", "quality", "binary_codes", "exact_neighbours"])
+@pytest.mark.parametrize(
+    "name",
+    ["embeddings", "geometry", "quality", "binary_codes", "exact_neighbours", "predicted_quality"],
+)
 def test_a_leaf_of_another_cell_is_never_read_as_this_one(lake: Lake, layout: Layout, name: str) -> None:
     place = layout.leaf(name, {**CELL, "model": "other"})
     place.parent.mkdir(parents=True)
     layout.leaf(name, CELL).rename(place)
-    collection = {"binary_codes": lake.codes, "exact_neighbours": lake.neighbours}.get(name) or getattr(
-        lake, name
-    )
+    named = {
+        "binary_codes": lake.codes,
+        "exact_neighbours": lake.neighbours,
+        "predicted_quality": lake.predictions,
+    }
+    collection = named.get(name) or getattr(lake, name)
     with pytest.raises(
         DamagedArtifact, match=rf"{name}/other/d: holds {name} of model 'm'.*expected those of model 'other'"
     ):
@@ -212,6 +218,7 @@ def test_what_the_collections_give_is_written_as_netcdf(lake: Lake, tmp_path: Pa
         "embeddings": lake.embeddings.sel(**CELL),
         "judgements": lake.judgements.sel(dataset="d"),
         "geometry": lake.geometry.sel(**CELL),
+        "predictions": lake.predictions.sel(**CELL),
         "neighbours": lake.neighbours.sel(**CELL),
         "quality": lake.quality.sel(**CELL),
     }

@@ -17,6 +17,7 @@ from store.artifacts.neighbours import (
     QUANTIZED_NEIGHBOURS,
     RESCORED_NEIGHBOURS,
 )
+from store.artifacts.predicted_quality import PREDICTED_QUALITY
 from store.artifacts.quality import FURTHER_QUALITY, QUALITY
 from store.artifacts.quantized_codes import QUANTIZED_CODES
 from store.layout import Layout
@@ -71,6 +72,13 @@ def commit_whole_lake(layout: Layout, model: str = "m", seed: int = 0) -> None:
             leaf.write(name, draw.uniform(size=3))
         leaf.write("sample_size", np.array([10, 20, 30], np.int32))
         leaf.describe(**cell, confidence=0.95)
+    with commit_leaf(layout, PREDICTED_QUALITY, cell) as leaf:
+        leaf.write("metric", ["recall", "overlap"])
+        leaf.write("bits", np.array([64, 128, 256], np.int32))
+        leaf.write("oversample", np.array([0, 2, 4], np.int32))
+        leaf.write("k", np.array(KS, np.int32))
+        leaf.write("value", draw.uniform(size=(2, 3, 3, len(KS))))
+        leaf.describe(**cell)
 
 
 def _write_codes(
