@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.report.curves import LABELS
+from analysis.report.tables import records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,9 @@ def predicted_against_measured(rows: pd.DataFrame) -> Any:
     layers = alt.layer(
         diagonal.encode(x=alt.datum(0), y=alt.datum(0), x2=alt.datum(1), y2=alt.datum(1)), points
     ).properties(width=230, height=230)
-    values: Any = drawn[list(DRAWN)].to_dict("records")
     return layers.facet(
         column=alt.Column("panel:N").title(None),
-        data=alt.InlineData(values=values),
+        data=alt.InlineData(values=records(drawn, DRAWN)),
     ).properties(
         title="Quality of Phase-1 codes, predicted from the vectors and measured: every cell, length and k"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.quality.figures import DIGITS, figures_of
+from analysis.quality.figures import figures_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,19 +74,17 @@ def beside(predicted: Sequence[xr.Dataset], measured: Sequence[xr.Dataset]) -> p
     return pd.concat(tables, ignore_index=True)[list(COLUMNS)]
 
 
-def errors(rows: pd.DataFrame) -> Mapping[str, Mapping[str, float]]:
-    """Mean and greatest absolute difference over the cells and lengths, by search, metric and k.
+def errors(rows: pd.DataFrame) -> pd.DataFrame:
+    """How far apart the rows of `beside` are, over cells and lengths: one row for each search, metric and k.
 
-    Names are as ``overlap_at_10``, and ``overlap_at_10_oversample_5`` where results were re-scored.
+    ``mean_error`` and ``greatest_error`` are of the absolute difference, ``mean_difference`` is of predicted −
+    measured; ``points`` are the rows that each is over.
     """
-    found = {}
-    for (oversample, metric, k), group in rows.groupby(["oversample", "metric", "k"]):
-        name = f"{metric}_at_{k}" + (f"_oversample_{oversample}" if oversample else "")
-        apart = group["difference"].abs()
-        found[name] = {
-            "mean_error": round(float(apart.mean()), DIGITS),
-            "greatest_error": round(float(apart.max()), DIGITS),
-            "mean_difference": round(float(group["difference"].mean()), DIGITS),
-            "points": len(group),
-        }
-    return found
+    apart = rows.assign(error=rows["difference"].abs())
+    of_search = apart.groupby(["rescore", "oversample", "metric", "k"], as_index=False, sort=True)
+    return of_search.agg(
+        mean_error=("error", "mean"),
+        greatest_error=("error", "max"),
+        mean_difference=("difference", "mean"),
+        points=("error", "size"),
+    )

@@ -26,7 +26,7 @@ FILES = (
     "report/failures.csv",
     "report/relation.csv",
     "report/predicted.csv",
-    "report/predicted.json",
+    "report/predicted_errors.csv",
     "report/plots/recall_at_10.csv",
     "report/plots/regimes.png",
     "report/plots/predicted.png",
@@ -188,10 +188,11 @@ def test_every_prediction_stands_beside_its_measurement(study: Path) -> None:
         assert float(row["difference"]) == pytest.approx(difference, abs=2e-6)
         # Forty queries and two draws leave more chance in Recall than in Overlap, and most of all at 1.
         assert abs(difference) < (0.05 if row["metric"] == "overlap" and row["k"] != "1" else 0.15)
-    errors = json.loads((study / "report/predicted.json").read_text())
-    deepest = [abs(float(r["difference"])) for r in table if r["oversample"] == "4"]
-    assert errors["overlap_at_10_oversample_4"]["greatest_error"] == pytest.approx(max(deepest), abs=1e-6)
-    assert len(errors) == len(searches)
+    errors = rows(study, "predicted_errors")
+    assert {(r["metric"], r["k"], r["oversample"]) for r in errors} == searches
+    (deep,) = [r for r in errors if r["oversample"] == "4"]
+    apart = [abs(float(r["difference"])) for r in table if r["oversample"] == "4"]
+    assert float(deep["greatest_error"]) == pytest.approx(max(apart), abs=1e-6)
 
 
 def test_the_lake_opens_as_one_tree(study: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from analysis.quality.per_query import METRICS
+from analysis.report.tables import csv_text
 from analysis.theory.compare import COLUMNS, beside, errors, predictable
 from store.artifacts.configuration import Configuration
 from tests.analysis.quality.labelled_cells import labelled_cell, shuffled
@@ -106,21 +107,16 @@ def test_the_order_of_a_cell_changes_no_figure() -> None:
 def test_errors_are_over_cells_and_lengths() -> None:
     rows = pd.DataFrame(
         [
-            (0, "recall", 10, 0.01),
-            (0, "recall", 10, -0.03),
-            (0, "overlap", 10, 0.005),
-            (5, "overlap", 10, -0.0),
+            ("float32", 5, "overlap", 10, -0.0),
+            ("", 0, "recall", 10, 0.01),
+            ("", 0, "recall", 10, -0.03),
+            ("", 0, "recall", 5, 0.005),
         ],
-        columns=["oversample", "metric", "k", "difference"],
+        columns=["rescore", "oversample", "metric", "k", "difference"],
     )
-    assert errors(rows) == {
-        "overlap_at_10": {
-            "mean_error": 0.005, "greatest_error": 0.005, "mean_difference": 0.005, "points": 1
-        },
-        "recall_at_10": {
-            "mean_error": 0.02, "greatest_error": 0.03, "mean_difference": -0.01, "points": 2
-        },
-        "overlap_at_10_oversample_5": {
-            "mean_error": 0, "greatest_error": 0, "mean_difference": 0, "points": 1
-        },
-    }  # fmt: skip
+    assert csv_text(errors(rows)) == (
+        "rescore,oversample,metric,k,mean_error,greatest_error,mean_difference,points\n"
+        ",0,recall,5,0.005,0.005,0.005,1\n"
+        ",0,recall,10,0.02,0.03,-0.01,2\n"
+        "float32,5,overlap,10,0.0,0.0,0.0,1\n"
+    )
