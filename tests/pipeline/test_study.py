@@ -226,6 +226,12 @@ def test_cells_with_sweeps_are_named_as_in_a_matrix(tmp_path: Path) -> None:
     assert changed == {
         "binarize@lsa-64-second": [{"code.yaml": ["binarize"]}, "sweeps.reduced.binarize"],
         "quantize@lsa-64-second": [{"code.yaml": ["quantize"]}, "sweeps.reduced.quantize"],
+        "predict@lsa-64-second": [
+            {"code.yaml": ["predict"]},
+            "search",
+            "sweeps.reduced.binarize",
+            "rescore",
+        ],
     }
     # What the sweep does not state stands in the section itself.
     assert parsed.place("extend", {"model": "lsa-64", "dataset": "second"}) == "extend"
