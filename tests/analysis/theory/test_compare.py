@@ -75,6 +75,7 @@ def test_a_row_is_a_prediction_and_the_mean_over_seeds_and_queries() -> None:
     assert found == [(model, *one) for model in ("m", "n") for one in of_cell]
     assert set(rows["n_seeds"]) == {3}
     assert set(rows["n_queries"]) == {QUERIES}
+    row: Any
     for row in rows.itertuples():
         cell, expected = (
             (quality("m", 3), predicted(1)) if row.model == "m" else (quality("n", 4), predicted(2))
