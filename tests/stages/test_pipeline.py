@@ -90,7 +90,15 @@ def test_figures_are_what_the_searches_found(study: Path) -> None:
     relevant = dict(zip(judgements.judged_query.values, judgements.judged_document.values, strict=True))
     expected = []
     for seed in (0, 1):
-        found = lake.neighbours.sel(model="lsa-64", dataset="first", codec="phase1", bits=128, seed=seed)
+        found = lake.neighbours.sel(
+            model="lsa-64",
+            dataset="first",
+            codec="phase1",
+            bits=128,
+            seed=seed,
+            scoring="hamming",
+            rescore="",
+        )
         top = found.rows.values[:, :10]
         expected.append(np.mean([relevant[query] in top[query] for query in range(len(top))]))
     (row,) = [

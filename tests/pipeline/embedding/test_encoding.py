@@ -22,6 +22,7 @@ from transformers import BertModel
 from stages import embed
 from store.artifacts.embeddings import EMBEDDINGS
 from store.encoders.sentence import SentenceEncoder
+from store.failures import INTERRUPTED
 from store.leaf.reading import open_leaf
 from store.progress import Progress
 from tests.paths import ROOT
@@ -147,23 +148,18 @@ def test_killed_again_and_again_it_arrives(
     assert digests(collection.lake) == undisturbed
 
 
-class Stopped(BaseException):
-    """What a person's Ctrl-C is to a run."""
-
-
 def stop_after(monkeypatch: pytest.MonkeyPatch, collection: Collection, slabs: int) -> None:
-    """Run until some slabs are kept, then stop in the middle of the next."""
+    """Run until some slabs are kept, then stop by Ctrl-C in the middle of the next."""
     real = BertModel.forward
 
     def forward(*arguments: Any, **settings: Any) -> Any:
         if len(parts(collection)) >= slabs:
-            raise Stopped
+            raise KeyboardInterrupt
         return real(*arguments, **settings)
 
     with monkeypatch.context() as patch:
         patch.setattr(BertModel, "forward", forward)
-        with pytest.raises(Stopped):
-            run(collection.root, *EMBED)
+        assert run(collection.root, *EMBED) == INTERRUPTED
 
 
 def test_a_part_that_was_damaged_is_encoded_again(
