@@ -158,13 +158,13 @@ def test_one_setting_of_pq_reruns_pq_only(project: Checkout) -> None:
 
 def test_a_new_model_runs_its_own_cells_and_the_stages_of_the_study(project: Checkout) -> None:
     def add(content: dict[str, Any]) -> None:
-        content["models"]["lsa-16"] = {**content["models"]["lsa-32"], "dimension": 16}
-        content["study"]["models"].append("lsa-16")
+        content["models"]["lsa-48"] = {**content["models"]["lsa-32"], "dimension": 48}
+        content["study"]["models"].append("lsa-48")
 
     change_params(project, add)
     project.stages("graph")
     cells = [stage.name for stage in params.stages().values() if stage.per == CELL]
-    assert set(changed(project)) == of_cells(*cells, models=("lsa-16",)) | OF_A_STUDY
+    assert set(changed(project)) == of_cells(*cells, models=("lsa-48",)) | OF_A_STUDY
 
 
 @pytest.mark.parametrize(
@@ -248,9 +248,7 @@ def test_results_are_never_made_from_some_of_the_cells(project: Checkout) -> Non
 
 def test_an_experiment_runs_what_its_parameter_affects_and_is_shown_in_one_line(project: Checkout) -> None:
     before = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
-    output = project.dvc(
-        "exp", "run", "--name", "one-iteration", "-S", "quantize.codecs.pq.iterations=1"
-    ).stdout
+    output = project.dvc("exp", "run", "--name", "another-seed", "-S", "quantize.codecs.pq.seeds=[1]").stdout
     affected = of_cells("quantize", "search-quantized", "quality", "rescore", "quality-further")
     assert started(output) == affected | OF_A_STUDY
     after = json.loads((project.root / "report/metrics.json").read_text())["recall_at_10"]
@@ -264,12 +262,12 @@ def test_an_experiment_runs_what_its_parameter_affects_and_is_shown_in_one_line(
         "Experiment",
         *(f"recall_at_10.{name}" for name in before),
         "phase1-64_minus_pq-4.mean",
-        "quantize.codecs.pq.iterations",
+        "quantize.codecs.pq.seeds",
     ]
-    assert [line[0].split()[-1] for line in lines] == ["main", "[one-iteration]"]
-    for line, recall, iterations in zip(lines, (before, after), ("4", "1"), strict=True):
+    assert [line[0].split()[-1] for line in lines] == ["main", "[another-seed]"]
+    for line, recall, seeds in zip(lines, (before, after), ("[0]", "[1]"), strict=True):
         assert [float(cell) for cell in line[1:4]] == pytest.approx(list(recall.values()), abs=1e-5)
-        assert line[-1] == iterations
+        assert line[-1] == seeds
 
 
 def test_metrics_show_the_headline_figures(computed: Computed) -> None:

@@ -309,11 +309,11 @@ def compare_nothing(content: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
-        ("extend", keep_too_many, "extend.codecs.truncate: dimensions is 65: give at most the dimension 64"),
+        ("extend", keep_too_many, "extend.codecs.truncate.dimensions is 65: give at most the dimension 64"),
         (
             "extend",
             divide_badly,
-            "extend.codecs.opq: code_bytes is 24: choose a divisor of the dimension 64",
+            "extend.codecs.opq.code_bytes is 24: choose a divisor of the dimension 64",
         ),
         ("search-further", ask_for_more_than_there_is, "k is 401"),
         (

@@ -164,7 +164,7 @@ def commit_binary_codes(layout: Layout, model: str, corpora: dict[str, str]) -> 
         leaf.write("phase1/queries", np.zeros((1, 10, 4), np.uint8))
         leaf.write("phase1/seed", np.zeros(1, np.int32))
         leaf.describe_group("phase1", bits=[32])
-        leaf.describe(**{**CELL, "model": model})
+        leaf.describe(**{**CELL, "model": model}, fit_rows=0)
         leaf.origin = Origin(corpora)
 
 
