@@ -24,7 +24,7 @@ from store.threads import overlapped
 if TYPE_CHECKING:
     from dvc.repo import Repo
 
-RELEASE_BYTES = 40_000_000
+RELEASE_BYTES = 64_000_000
 """Upper bound of a remote that every clone of the repository brings along, in bytes."""
 
 TRACKED = ("params.yaml", "dvc.yaml", LOCK, "code.yaml", "lake.zarr", ".dvc/config")
