@@ -31,7 +31,6 @@ LAKE, FLAT, FAISS_PQ = "lake", "Faiss, flat", "Faiss, PQ"
 HEAP, HEAP_AGAIN = "Faiss, heap, all", "Faiss, heap, all, again"
 
 Codes = NDArray[np.uint8]
-Results = tuple[NDArray[Any], NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from store.leaf.labelled import datasets
 from store.leaf.reading import Leaf, open_leaf
 from store.leaf.schema import Schema
 from tests.stages.projects import make_project, run, run_cell, write_params
-from tests.stages.test_pipeline import digests
+from tests.stages.test_pipeline import check_refused, digests
 
 CELL = {"model": "lsa-64", "dataset": "first"}
 OPTIONS = ("--model", "lsa-64", "--dataset", "first")
@@ -331,16 +331,7 @@ def test_settings_that_do_not_fit_leave_the_earlier_artifact(
     change: Callable[[dict[str, Any]], None],
     message: str,
 ) -> None:
-    content = yaml.safe_load((project / "params.yaml").read_text())
-    change(content)
-    write_params(project, content)
-    before = digests(project)
-    assert run(project, stage, *(() if stage == "regimes" else OPTIONS)) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
-    assert error.count("\n") == 1
-    assert digests(project) == before
+    check_refused(project, capsys, change, message, stage, *(() if stage == "regimes" else OPTIONS))
 
 
 def test_an_oversample_beyond_the_collection_takes_all_of_it(project: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
 from analysis.quality.results import COLUMNS
 from pipeline import graph, params
@@ -308,6 +309,26 @@ def set_dimension(content: dict[str, Any]) -> None:
     content["models"]["lsa-64"]["dimension"] = 500
 
 
+def check_refused(
+    project: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], None],
+    message: str,
+    *command: str,
+) -> None:
+    """After a change of the parameters the stage ends with one line that has ``message``, and nothing is replaced."""
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    change(content)
+    write_params(project, content)
+    before = digests(project)
+    assert run(project, *command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert digests(project) == before
+
+
 @pytest.mark.parametrize(
     ("stage", "change", "message"),
     [
@@ -326,18 +347,7 @@ def test_settings_that_do_not_fit_the_data_leave_the_earlier_artifact(
     change: Callable[[dict[str, Any]], None],
     message: str,
 ) -> None:
-    import yaml
-
-    content = yaml.safe_load((project / "params.yaml").read_text())
-    change(content)
-    write_params(project, content)
-    before = digests(project)
-    assert run(project, stage, "--model", "lsa-64", "--dataset", "first") == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert message in error
-    assert error.count("\n") == 1
-    assert digests(project) == before
+    check_refused(project, capsys, change, message, stage, "--model", "lsa-64", "--dataset", "first")
 
 
 def test_a_broken_collection_leaves_the_earlier_corpus(
@@ -347,7 +357,6 @@ def test_a_broken_collection_leaves_the_earlier_corpus(
     before = digests(project)
     # The copy's parameters point at the original data; let them point at the copy's.
     text = (project / "params.yaml").read_text()
-    import yaml
 
     content = yaml.safe_load(text)
     content["datasets"]["first"]["path"] = str(project / "data/first")

@@ -81,3 +81,15 @@ def make_project(root: Path) -> LakeProject:
     )
     (root / "params.yaml").write_text("setting: 1\n")
     return project
+
+
+def rot(path: Path) -> None:
+    """Flip a bit and leave size, times and mode as they were, as a disk does: DVC's status does not see it."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[9] ^= 1
+    path.chmod(0o644)
+    with open(path, "r+b") as file:
+        file.write(content)
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from store.revisions.revision import open_revision
 from store.revisions.verification import verify
 from tests.servers import SECRET, s3
 from tests.store.lakes import commit_embeddings, commit_judgements
-from tests.store.revisions.lake_projects import LakeProject, make_project
+from tests.store.revisions.lake_projects import LakeProject, make_project, rot
 from tests.store.revisions.remote_projects import BUCKET, LEAF, Bucket, add_remote, environment, forget
 
 
@@ -155,18 +154,6 @@ def test_a_remote_must_be_known(project: LakeProject) -> None:
         del config["core"]["remote"]
     project.git("commit", "--quiet", "--all", "--message", "no default")
     assert refused(project, remote=None).startswith("remote: there is no default; name one with --remote")
-
-
-def rot(path: Path) -> None:
-    """Flip a bit and leave size, times and mode as they were, as a disk does: DVC's status does not see it."""
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[9] ^= 1
-    path.chmod(0o644)
-    with open(path, "r+b") as file:
-        file.write(content)
-    path.chmod(before.st_mode)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def test_a_lake_that_does_not_verify_is_refused(project: LakeProject) -> None:

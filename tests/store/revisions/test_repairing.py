@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from store.revisions.repairing import repair
 from store.revisions.revision import open_revision
 from store.revisions.verification import verify
 from tests.store.lakes import commit_embeddings
-from tests.store.revisions.lake_projects import LakeProject
+from tests.store.revisions.lake_projects import LakeProject, rot
 from tests.store.revisions.remote_projects import add_remote, environment, push
 from tests.store.small_studies import EMBEDDINGS, make_study
 
@@ -36,18 +35,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LakeProject]:
 def project(sound: LakeProject, tmp_path: Path) -> LakeProject:
     shutil.copytree(sound.root.parent, tmp_path / "copy")
     return LakeProject(tmp_path / "copy" / sound.root.name)
-
-
-def rot(path: Path) -> None:
-    """Flip a bit and leave size, times and mode as they were, as a disk does."""
-    before = path.stat()
-    content = bytearray(path.read_bytes())
-    content[9] ^= 1
-    path.chmod(0o644)
-    with open(path, "r+b") as file:
-        file.write(content)
-    path.chmod(before.st_mode)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def cached(project: LakeProject, name: str = CHUNK) -> Path:
